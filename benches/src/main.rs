@@ -1,0 +1,73 @@
+//! The load driver. It starts a three-node cluster, drives it closed-loop, and prints throughput,
+//! latency and the CPU seconds all nodes spent on 1,000 operations, beside the disk's own floor in
+//! the same run. Absolute figures belong to the machine; compare ratios.
+
+mod cluster;
+mod floor;
+mod load;
+mod nodes_cpu;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use cluster::Cluster;
+use load::{Figures, Operation};
+
+/// Measures durable writes and linearizable reads.
+#[derive(Parser)]
+#[command(name = "conclave-benches", version)]
+struct Arguments {
+    /// Seconds a point.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Numbers of clients, each with one request under way.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 128])]
+    clients: Vec<usize>,
+    /// Bytes of a value.
+    #[arg(long, default_value_t = 300)]
+    value_bytes: usize,
+    /// Also writes the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let span = Duration::from_secs(arguments.seconds);
+    let floor = floor::measure(span)?;
+    println!("floor: one writer, 512 B overwritten in a preallocated file + fdatasync");
+    println!("       {:.0}/s, p50 {:.0} us, p99 {:.0} us\n", floor.per_second, floor.p50_us, floor.p99_us);
+
+    let cluster = Cluster::start().await?;
+    println!("| operation | clients | req/s | p50 ms | p99 ms | node CPU s per 1,000 | errors |");
+    println!("|---|---|---|---|---|---|---|");
+    let mut all = Vec::new();
+    for operation in [Operation::Put, Operation::GetLeader, Operation::GetFollower] {
+        for &clients in &arguments.clients {
+            let figures =
+                load::run(&cluster, operation, clients, span, arguments.value_bytes).await?;
+            println!("{}", figures.row());
+            all.push(figures);
+        }
+    }
+    let parts = cluster.write_parts().await?;
+    println!("\nWhere the time of one write goes (leader's own histograms, over the whole run):\n{parts}");
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_string_pretty(&(floor, all))?)?;
+    }
+    cluster.stop().await
+}
+
+/// Rows of the table, for `--json`.
+impl Figures {
+    fn row(&self) -> String {
+        format!(
+            "| {} | {} | {:.0} | {:.2} | {:.2} | {:.3} | {} |",
+            self.operation, self.clients, self.per_second, self.p50_ms, self.p99_ms,
+            self.cpu_seconds_per_1000, self.errors
+        )
+    }
+}

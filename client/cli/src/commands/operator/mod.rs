@@ -1,0 +1,56 @@
+//! `conclave operator`: the cluster's and its nodes' own affairs.
+
+mod init;
+mod join_token;
+mod members;
+mod remove_peer;
+mod seal;
+mod step_down;
+mod unseal;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Context, Failure};
+use crate::output::{Format, Output};
+
+/// Initialise, unseal, seal and look after the cluster.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Operator {
+    /// Initialise a new cluster with the node at the first address; prints keys and root token once
+    Init(init::Init),
+    /// Give the node at the first address one unseal key
+    Unseal(unseal::Unseal),
+    /// Seal the node at the first address, or all with -all
+    Seal(seal::Seal),
+    /// List the members
+    Members(members::Members),
+    /// Make a token with which one new node can join
+    JoinToken(join_token::JoinToken),
+    /// Make the leader hand leadership to another node
+    StepDown(step_down::StepDown),
+    /// Remove a member; it never comes back under its id
+    RemovePeer(remove_peer::RemovePeer),
+}
+
+impl Operator {
+    pub(crate) async fn run(&self, context: &Context) -> Result<Output, Failure> {
+        match self {
+            Self::Init(init) => init.run(context).await,
+            Self::Unseal(unseal) => unseal.run(context).await,
+            Self::Seal(seal) => seal.run(context).await,
+            Self::Members(members) => members.run(context).await,
+            Self::JoinToken(join_token) => join_token.run(context).await,
+            Self::StepDown(step_down) => step_down.run(context).await,
+            Self::RemovePeer(remove_peer) => remove_peer.run(context).await,
+        }
+    }
+}
+
+/// The answer of a command that has nothing else to say.
+fn success(format: Format, message: &str) -> Output {
+    match format {
+        Format::Table => Output::good(format!("Success! {message}\n")),
+        Format::Json => Output::json(&json!({ "success": true })),
+    }
+}

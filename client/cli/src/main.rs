@@ -1,0 +1,76 @@
+//! The `conclave` command: words of a shell to calls of the SDK, answers to text.
+//!
+//! It owns the command line's conventions: flags with one dash or two, `CONCLAVE_*` and the
+//! variables of the suites it takes the place of, tables and JSON on standard output, messages on
+//! standard error, and three exit codes. Its invariant: **a token or key is printed only by the
+//! command whose answer it is.** It must never know how a node works inside; what reads a node's
+//! files is the business of the sibling `conclaved`.
+
+mod commands;
+mod environment;
+mod flags;
+mod output;
+mod terminal;
+mod token;
+mod values;
+
+#[cfg(test)]
+mod golden;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::commands::{Context, Failure};
+use crate::environment::Environment;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let arguments = flags::rewrite(std::env::args_os().collect());
+    if arguments.get(1).is_some_and(|word| word == "server") {
+        return finish(Err(commands::server::replace_process(&arguments[2..])));
+    }
+    let cli = match flags::Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; anything else is a mistake on this side.
+            let code = if error.use_stderr() { EXIT_LOCAL } else { EXIT_GOOD };
+            let printed = error.print();
+            return ExitCode::from(if printed.is_ok() { code } else { EXIT_LOCAL });
+        }
+    };
+    finish(execute(cli))
+}
+
+fn execute(cli: flags::Cli) -> Result<Output, Failure> {
+    let context = Context::new(cli.global, Environment::of_process());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::local(format!("the runtime cannot start: {error}")))?;
+    runtime.block_on(commands::run(cli.command, &context))
+}
+
+fn finish(result: Result<Output, Failure>) -> ExitCode {
+    let (text, code) = match result {
+        Ok(output) => (output.text, output.code),
+        Err(failure) => {
+            // Standard error is the last place to complain to; if it is closed, the code remains.
+            let _ = writeln!(std::io::stderr(), "error: {failure}");
+            return ExitCode::from(failure.exit_code());
+        }
+    };
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::from(code),
+        Err(_) => ExitCode::from(EXIT_LOCAL),
+    }
+}
+
+/// Done.
+pub(crate) const EXIT_GOOD: u8 = 0;
+/// A flag, an input or a file on this side.
+pub(crate) const EXIT_LOCAL: u8 = 1;
+/// The cluster, or the way to it.
+pub(crate) const EXIT_SERVER: u8 = 2;

@@ -1,0 +1,95 @@
+//! Raw HTTP/1.1 over TLS: bytes in, status and body out, so that tests can send what no client
+//! library would.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::pace;
+
+/// What a node answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// Sends raw requests to one node.
+pub(crate) struct Raw {
+    connector: TlsConnector,
+    address: std::net::SocketAddr,
+    token: String,
+}
+
+impl Raw {
+    pub(crate) fn new(ca_file: &Path, api_addr: &str, token: &str) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca_file)?)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let address = api_addr.strip_prefix("https://").context("api_addr")?.parse()?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), address, token: token.into() })
+    }
+
+    /// Sends a request with the token.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> anyhow::Result<Answer> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nX-Vault-Token: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.token,
+            body.len()
+        );
+        self.exchange(&[head.as_bytes(), body].concat()).await
+    }
+
+    /// Sends these bytes and reads until the node closes, or until one whole answer is there.
+    pub(crate) async fn exchange(&self, bytes: &[u8]) -> anyhow::Result<Answer> {
+        pace::within(ANSWER_MAX, "an answer", async {
+            let stream = TcpStream::connect(self.address).await?;
+            let name = ServerName::from(self.address.ip());
+            let mut stream = self.connector.connect(name, stream).await?;
+            // A node that refuses early may stop reading; its answer counts all the same.
+            let _ = stream.write_all(bytes).await;
+            let _ = stream.flush().await;
+            let mut answer = Vec::new();
+            let mut piece = [0; 16 << 10];
+            while let Ok(n) = stream.read(&mut piece).await {
+                answer.extend_from_slice(&piece[..n]);
+                if n == 0 || answer.len() > ANSWER_BYTES_MAX {
+                    break;
+                }
+            }
+            parse(&answer)
+        })
+        .await?
+    }
+}
+
+fn parse(answer: &[u8]) -> anyhow::Result<Answer> {
+    let text = String::from_utf8_lossy(answer);
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .with_context(|| format!("no HTTP answer but {:?}", text.chars().take(80).collect::<String>()))?;
+    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    Ok(Answer { status, body })
+}
+
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+const ANSWER_BYTES_MAX: usize = 4 << 20;

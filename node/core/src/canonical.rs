@@ -1,0 +1,177 @@
+//! The one canonicaliser: routing, policy, audit and storage see what passed here, and only that.
+
+use crate::{Error, Operation};
+
+/// The longest path.
+pub(crate) const PATH_BYTES_MAX: usize = 4096;
+
+/// The longest segment; what the barrier can encrypt as one name.
+pub(crate) const SEGMENT_BYTES_MAX: usize = 1000;
+
+/// The deepest path. The ledger takes twice as many, so that engines have room of their own.
+pub(crate) const SEGMENTS_MAX: usize = 64;
+
+/// A path with exactly one spelling: segments that are not empty, `.` or `..`, joined by single
+/// slashes, without one in front; one at the end if and only if the operation is LIST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CanonicalPath(String);
+
+impl CanonicalPath {
+    /// Takes a path that was percent-decoded once. Folds only what clients rely on: a LIST gets its
+    /// slash.
+    ///
+    /// # Errors
+    /// `InvalidRequest`, naming the rule.
+    pub(crate) fn new(path: &str, operation: Operation) -> Result<Self, Error> {
+        let list = operation == Operation::List;
+        let inner = if list { path.strip_suffix('/').unwrap_or(path) } else { path };
+        check(inner)
+            .map_err(|rule| Error::invalid(format!("the path is not canonical: {rule}")))?;
+        let slash = if list { "/" } else { "" };
+        Ok(Self([inner, slash].concat()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check(path: &str) -> Result<(), String> {
+    if path.is_empty() {
+        return Err("it is empty".into());
+    }
+    if path.len() > PATH_BYTES_MAX {
+        return Err(format!("it is longer than {PATH_BYTES_MAX} bytes"));
+    }
+    if path.chars().any(is_forbidden) {
+        return Err("it has a control character, an invisible character or a backslash".into());
+    }
+    if has_percent_code(path) {
+        return Err("it is percent-encoded more than once".into());
+    }
+    if path.split('/').count() > SEGMENTS_MAX {
+        return Err(format!("it has more than {SEGMENTS_MAX} segments"));
+    }
+    path.split('/').try_for_each(check_segment)
+}
+
+fn check_segment(segment: &str) -> Result<(), String> {
+    match segment {
+        "" => Err("it has an empty segment; write one '/' between segments and none around \
+                   them"
+            .into()),
+        "." | ".." => Err("it has a '.' or '..' segment; write the path without them".into()),
+        _ if segment.len() > SEGMENT_BYTES_MAX => {
+            Err(format!("a segment is longer than {SEGMENT_BYTES_MAX} bytes"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Two names that look the same must be the same.
+fn is_forbidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\\' | '\u{ad}' | '\u{feff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+}
+
+/// Whether `%` and two hexadecimal digits are left after decoding once: somebody encoded twice,
+/// perhaps hoping that somebody decodes twice.
+fn has_percent_code(path: &str) -> bool {
+    path.as_bytes().windows(3).any(|three| {
+        three[0] == b'%' && three[1].is_ascii_hexdigit() && three[2].is_ascii_hexdigit()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn accepted(path: &str, operation: Operation) -> Option<String> {
+        CanonicalPath::new(path, operation).ok().map(|path| path.0)
+    }
+
+    /// THREATS row 1: nothing that anybody might resolve reaches a policy or a handler.
+    #[test]
+    fn row_001_dot_segments_are_refused_in_every_spelling() {
+        let paths = [
+            "kv/metadata/a/../b",
+            "kv/metadata/a/%2e%2e/b",
+            "kv/metadata/a/..%2fb",
+            "kv/metadata/a/%252e%252e/b",
+            "kv/metadata/a\\..\\b",
+            "kv/metadata/a/..",
+            "kv/metadata/./b",
+            "..",
+            ".",
+        ];
+        for path in paths {
+            for operation in [Operation::Delete, Operation::Read, Operation::List] {
+                assert_eq!(accepted(path, operation), None, "{path}");
+            }
+        }
+    }
+
+    /// THREATS row 5: what decoders disagree about.
+    #[test]
+    fn row_005_control_and_invisible_characters_are_refused() {
+        for path in ["a\0b", "a\r\nb", "a\u{7f}", "a\u{200b}b", "a\u{202e}b", "\u{feff}a", "a\tb"] {
+            assert_eq!(accepted(path, Operation::Read), None, "{path:?}");
+        }
+    }
+
+    /// THREATS row 6: one slash between segments, and one at the end of a LIST only.
+    #[test]
+    fn row_006_slashes_are_single() {
+        for path in ["/sys/x", "kv//data/x", "kv/data/x/", "/", "//", "kv/data//"] {
+            assert_eq!(accepted(path, Operation::Read), None, "{path}");
+        }
+        for path in ["kv//", "//", "/", "/kv/", ""] {
+            assert_eq!(accepted(path, Operation::List), None, "{path}");
+        }
+        assert_eq!(accepted("kv/metadata", Operation::List).as_deref(), Some("kv/metadata/"));
+        assert_eq!(accepted("kv/metadata/", Operation::List).as_deref(), Some("kv/metadata/"));
+    }
+
+    /// THREATS row 54: over-long names stop here, before anything is proposed.
+    #[test]
+    fn row_054_long_paths_are_refused() {
+        assert_eq!(accepted(&"k".repeat(64 * 1024), Operation::Write), None);
+        assert_eq!(accepted(&"k".repeat(SEGMENT_BYTES_MAX + 1), Operation::Write), None);
+        assert_eq!(accepted(&vec!["k"; 10_000].join("/"), Operation::Write), None);
+        assert_eq!(accepted(&vec!["k"; SEGMENTS_MAX + 1].join("/"), Operation::Write), None);
+        assert!(accepted(&"k".repeat(SEGMENT_BYTES_MAX), Operation::Write).is_some());
+        assert!(accepted(&vec!["k"; SEGMENTS_MAX].join("/"), Operation::Write).is_some());
+    }
+
+    #[test]
+    fn ordinary_names_pass_unchanged() {
+        for path in ["secret/data/app", "kv/data/100%", "kv/data/a b", "kv/data/é/ü", "kv/data/..."]
+        {
+            assert_eq!(accepted(path, Operation::Read).as_deref(), Some(path));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_passes_is_canonical_and_stays(path in "[a./%\\\\2eé\\x00-\\x20]{0,24}") {
+            for operation in [Operation::Read, Operation::List] {
+                let Some(once) = accepted(&path, operation) else { continue };
+                prop_assert_eq!(accepted(&once, operation), Some(once.clone()));
+                prop_assert!(!once.starts_with('/') && !once.contains("//"));
+                prop_assert_eq!(once.ends_with('/'), operation == Operation::List);
+                prop_assert!(once.split('/').all(|segment| segment != "." && segment != ".."));
+                if operation == Operation::Read {
+                    prop_assert_eq!(&once, &path);
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_panics(path in "\\PC{0,64}") {
+            let _ = accepted(&path, Operation::Write);
+        }
+    }
+}

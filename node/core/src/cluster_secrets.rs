@@ -1,0 +1,37 @@
+//! Secrets of the cluster itself, such as the key of its certificate authority.
+
+use bytes::Bytes;
+use conclave_barrier::Transaction;
+use zeroize::Zeroizing;
+
+use crate::update::update;
+use crate::{Core, Error, errors, rows};
+
+impl Core {
+    /// Keeps `bytes` under `name`, in place of what stood there.
+    ///
+    /// # Errors
+    /// As a write.
+    pub async fn put_cluster_secret(
+        &self,
+        name: &str,
+        bytes: &Zeroizing<Vec<u8>>,
+    ) -> Result<(), Error> {
+        update(&self.barrier, |tx, _| put(tx, name, bytes)).await
+    }
+
+    /// What this node has under `name`, without asking the leader.
+    ///
+    /// # Errors
+    /// `Internal` where the record is damaged.
+    pub fn cluster_secret(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let mut tx = self.barrier.transaction(self.barrier.ledger().view());
+        let row = tx.get(&rows::cluster_secret(name)).map_err(errors::from_barrier)?;
+        Ok(row.map(|row| Zeroizing::new(row.value.to_vec())))
+    }
+}
+
+pub(crate) fn put(tx: &mut Transaction, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let value = Bytes::copy_from_slice(bytes);
+    tx.put(&rows::cluster_secret(name), value).map_err(errors::from_barrier)
+}

@@ -1,0 +1,59 @@
+//! The request core: from a client's request to one committed log entry and its answer.
+//!
+//! Start with `pipeline.rs`: every request of both doors goes through it. The core owns the mount
+//! table, tokens, `sys/` routes, join tokens and the cluster's own sealed secrets. What it keeps:
+//!
+//! - A path is canonical before anything looks at it, and everything looks at the same path.
+//! - An engine runs only with a [`Permit`](token::Permit), which only a checked token yields.
+//! - Token, mount table and data of one request come from one view, behind a read barrier, and
+//!   stand as conditions in what is committed.
+//! - Only keyed hashes of tokens are stored.
+//!
+//! It must never know a concrete engine (a registry is handed in), the log, the disk, or HTTP.
+
+// The order to read in.
+mod pipeline;
+
+mod call;
+mod canonical;
+mod limits;
+
+mod token;
+
+mod mounts;
+mod pattern;
+
+mod storage;
+
+mod idempotency;
+mod reply;
+
+mod sys;
+
+// What the above stands on.
+mod core;
+mod errors;
+mod registry;
+mod request;
+mod rows;
+mod turns;
+mod update;
+
+// What the node asks for beside requests.
+mod cluster_secrets;
+mod initialise;
+mod join_tokens;
+mod operator;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use self::core::{Core, CoreParts};
+pub use conclave_mount::{Access, EngineError as Error, ErrorCode, Operation};
+pub use idempotency::SESSION_UNKNOWN;
+pub use join_tokens::JoinToken;
+pub use operator::{JoinTokenGrant, Member, MemberList, Operator};
+pub use registry::EngineRegistry;
+pub use request::{Idempotency, ReadLevel, Request, Response, Token};

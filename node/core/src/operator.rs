@@ -1,0 +1,57 @@
+//! The port through which `sys/` routes act on the node and the cluster.
+
+use futures::future::BoxFuture;
+
+use crate::Error;
+
+/// A member of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its Raft id.
+    pub node_id: u64,
+    /// Its configured name.
+    pub name: String,
+    /// `host:port` of its peer listener.
+    pub cluster_addr: String,
+    /// URL of its public listener.
+    pub api_addr: String,
+    /// Whether it leads now.
+    pub leader: bool,
+    /// Whether it votes.
+    pub voter: bool,
+}
+
+/// The membership in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberList {
+    /// Ascending by id.
+    pub members: Vec<Member>,
+    /// The log index that set it.
+    pub index: u64,
+}
+
+/// A join token just made.
+pub struct JoinTokenGrant {
+    /// The text to hand to the new node.
+    pub token: String,
+    /// How long it lives.
+    pub ttl_ms: u64,
+}
+
+/// What `sys/` routes may ask of the node. The pipeline has authorised the caller before.
+pub trait Operator: Send + Sync + 'static {
+    /// Seals this node and keeps it sealed until somebody unseals it.
+    fn seal(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Hands leadership to another voter. Runs on the leader.
+    fn step_down(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The membership in force, behind a read barrier.
+    fn members(&self) -> BoxFuture<'_, Result<MemberList, Error>>;
+
+    /// Removes the member with this name or decimal id. Runs on the leader.
+    fn remove_member(&self, server_id: String) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Metrics of this node in Prometheus' text format.
+    fn metrics(&self) -> String;
+}

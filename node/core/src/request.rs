@@ -1,0 +1,105 @@
+//! A request as both doors hand it in, and its answer, free of any protocol.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use crate::Operation;
+
+/// A client token as the caller sent it. It has no `Debug` and is wiped on drop.
+///
+/// ```compile_fail
+/// fn printable<T: std::fmt::Debug>() {}
+/// printable::<conclave_core::Token>();
+/// ```
+/// ```compile_fail
+/// fn copyable<T: Clone>() {}
+/// copyable::<conclave_core::Token>();
+/// ```
+/// ```compile_fail
+/// fn comparable<T: PartialEq>() {}
+/// comparable::<conclave_core::Token>();
+/// ```
+pub struct Token(Zeroizing<String>);
+
+impl Token {
+    /// Takes the text of a token.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for hashing it and for handing the request to the leader.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How fresh data must be. Authority (token, policy) is always linearizable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadLevel {
+    /// Sees every write that was acknowledged before the request.
+    #[default]
+    Linearizable,
+    /// Sees at least this revision.
+    AtRevision(u64),
+    /// Whatever this node has.
+    Stale,
+}
+
+/// The client's own id for a request that it may send again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The session that the client opened.
+    pub session: Bytes,
+    /// The request's number in it.
+    pub sequence: u64,
+    /// The lowest number the client still asks about.
+    pub low_water: u64,
+}
+
+/// One request.
+pub struct Request {
+    /// For logs and audit, unique.
+    pub id: String,
+    /// What is to be done.
+    pub operation: Operation,
+    /// As the client sent it, percent-decoded once, without `/v1/`. The pipeline canonicalises it.
+    pub path: String,
+    /// As the client sent it; empty for the root namespace.
+    pub namespace: String,
+    /// Absent where the client sent none.
+    pub token: Option<Token>,
+    /// A JSON object, or empty.
+    pub body: Bytes,
+    /// Query parameters, percent-decoded.
+    pub query: BTreeMap<String, String>,
+    /// Where the client connected from.
+    pub client: Option<IpAddr>,
+    /// Set by clients that may send the request again.
+    pub idempotency: Option<Idempotency>,
+    /// How fresh data must be.
+    pub read_level: ReadLevel,
+    /// How long the request may take, from its arrival.
+    pub time_limit: Duration,
+}
+
+/// The answer to a request.
+#[derive(Debug, Default)]
+pub struct Response {
+    /// JSON of `data`; `None` where there is nothing to say (HTTP 204).
+    pub data: Option<Bytes>,
+    /// Hints for the caller.
+    pub warnings: Vec<String>,
+    /// The revision that was read at or written.
+    pub revision: u64,
+}
+
+impl Response {
+    /// An engine's answer at this revision.
+    pub(crate) fn new(answer: conclave_mount::Response, revision: u64) -> Self {
+        Self { data: answer.data, warnings: answer.warnings, revision }
+    }
+}

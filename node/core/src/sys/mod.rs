@@ -1,0 +1,199 @@
+//! The core's own routes, `sys/…`, one small file each.
+
+mod join_token;
+mod metrics;
+mod mounts;
+mod raft_configuration;
+mod remove_peer;
+mod seal;
+mod sessions;
+mod step_down;
+
+use conclave_barrier::Transaction;
+use conclave_mount::{Access, Operation, Request, Response};
+
+use crate::call::Call;
+use crate::token::Permit;
+use crate::{Core, Error, errors, pattern};
+
+/// What the paths of this module begin with.
+pub(crate) const PREFIX: &str = "sys/";
+
+/// One route of the core.
+pub(crate) struct SysRoute {
+    /// Relative to `sys/`.
+    pattern: &'static str,
+    /// The label in metrics.
+    pub(crate) template: &'static str,
+    operation: Operation,
+    kind: Kind,
+    handler: Handler,
+}
+
+/// What a route does, and so where it runs and whether its effect is part of a log entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Reads, on any node.
+    Reads,
+    /// Acts on the node that was asked.
+    ActsHere,
+    /// Acts on the cluster, from the leader, by other means than rows.
+    ActsOnCluster,
+    /// Writes rows or changes a session.
+    WritesRows,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Handler {
+    Seal,
+    StepDown,
+    RaftConfiguration,
+    RemovePeer,
+    JoinToken,
+    Metrics,
+    SessionOpen,
+    SessionClose,
+    UiMounts,
+    UiMount,
+    Mounts,
+    Mount,
+}
+
+impl SysRoute {
+    pub(crate) fn access(&self, operation: Operation) -> Access {
+        match self.kind {
+            Kind::ActsOnCluster | Kind::WritesRows if operation == self.operation => Access::Write,
+            _ => Access::Read,
+        }
+    }
+
+    pub(crate) fn writes_rows(&self, operation: Operation) -> bool {
+        self.kind == Kind::WritesRows && operation == self.operation
+    }
+
+    /// Whether it has an effect that is no row: where time runs out then, nobody knows.
+    pub(crate) fn acts_outside(&self) -> bool {
+        matches!(self.kind, Kind::ActsHere | Kind::ActsOnCluster)
+    }
+}
+
+/// The route that serves a path relative to `sys/`.
+pub(crate) fn find(path: &str) -> Option<&'static SysRoute> {
+    // A LIST's path ends in a slash; nothing here lists, and the operation is refused by name.
+    let path = path.strip_suffix('/').unwrap_or(path);
+    ROUTES.iter().find(|route| pattern::matches(route.pattern, path))
+}
+
+/// Runs a route for a caller with a [`Permit`].
+pub(crate) async fn serve(
+    core: &Core,
+    _permit: Permit,
+    route: &SysRoute,
+    call: &Call<'_>,
+    request: &Request,
+    tx: &mut Transaction,
+) -> Result<Response, Error> {
+    if request.operation != route.operation {
+        return Err(errors::unsupported_operation());
+    }
+    match route.handler {
+        Handler::Seal => seal::seal(core).await,
+        Handler::StepDown => step_down::step_down(core).await,
+        Handler::RaftConfiguration => raft_configuration::read(core).await,
+        Handler::RemovePeer => remove_peer::remove(core, request).await,
+        Handler::JoinToken => join_token::create(core, request, tx).await,
+        Handler::Metrics => metrics::read(core),
+        Handler::SessionOpen => sessions::open(core, call, request, tx),
+        Handler::SessionClose => sessions::close(core, call, request, tx),
+        Handler::UiMounts => mounts::ui_all(core, tx),
+        Handler::UiMount => mounts::ui_one(core, request, tx),
+        Handler::Mounts => mounts::all(core, tx),
+        Handler::Mount => mounts::one(core, request, tx),
+    }
+}
+
+const fn route(
+    pattern: &'static str,
+    template: &'static str,
+    operation: Operation,
+    kind: Kind,
+    handler: Handler,
+) -> SysRoute {
+    SysRoute { pattern, template, operation, kind, handler }
+}
+
+const ROUTES: &[SysRoute] = {
+    use Kind::{ActsHere, ActsOnCluster, Reads, WritesRows};
+    use Operation::{Read, Write};
+    &[
+        route("seal", "sys/seal", Write, ActsHere, Handler::Seal),
+        route("step-down", "sys/step-down", Write, ActsOnCluster, Handler::StepDown),
+        route(
+            "storage/raft/configuration",
+            "sys/storage/raft/configuration",
+            Read,
+            Reads,
+            Handler::RaftConfiguration,
+        ),
+        route(
+            "storage/raft/remove-peer",
+            "sys/storage/raft/remove-peer",
+            Write,
+            ActsOnCluster,
+            Handler::RemovePeer,
+        ),
+        route(
+            "storage/raft/join-token",
+            "sys/storage/raft/join-token",
+            Write,
+            WritesRows,
+            Handler::JoinToken,
+        ),
+        route("metrics", "sys/metrics", Read, Reads, Handler::Metrics),
+        route("sessions/open", "sys/sessions/open", Write, WritesRows, Handler::SessionOpen),
+        route("sessions/close", "sys/sessions/close", Write, WritesRows, Handler::SessionClose),
+        route("internal/ui/mounts", "sys/internal/ui/mounts", Read, Reads, Handler::UiMounts),
+        route(
+            "internal/ui/mounts/*path",
+            "sys/internal/ui/mounts/*path",
+            Read,
+            Reads,
+            Handler::UiMount,
+        ),
+        route("mounts", "sys/mounts", Read, Reads, Handler::Mounts),
+        route("mounts/*path", "sys/mounts/*path", Read, Reads, Handler::Mount),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One pattern is one route: the second of two would never be reached.
+    #[test]
+    fn every_route_is_found_by_its_own_pattern() {
+        for route in ROUTES {
+            let found = find(route.pattern).map(|found| found.pattern);
+            assert_eq!(found, Some(route.pattern));
+            assert_eq!(route.template, [PREFIX, route.pattern].concat());
+        }
+    }
+
+    /// Sealing acts on the node that was asked; it must never be handed to the leader.
+    #[test]
+    fn only_what_changes_the_cluster_runs_on_the_leader() {
+        let on_leader: Vec<_> = ROUTES
+            .iter()
+            .filter(|route| route.access(route.operation) == Access::Write)
+            .map(|route| route.pattern)
+            .collect();
+        let expected = [
+            "step-down",
+            "storage/raft/remove-peer",
+            "storage/raft/join-token",
+            "sessions/open",
+            "sessions/close",
+        ];
+        assert_eq!(on_leader, expected);
+    }
+}

@@ -1,0 +1,158 @@
+//! The gRPC door: the services of `client.proto`, each call translated into the same core request
+//! that HTTP would make of it.
+
+mod context;
+mod kv;
+mod logical;
+mod operator;
+mod session;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use conclave_ports::Ports;
+use conclave_proto::v1::kv_server::KvServer;
+use conclave_proto::v1::logical_server::LogicalServer;
+use conclave_proto::v1::operator_server::OperatorServer;
+use conclave_proto::v1::session_server::SessionServer;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tonic::body::Body;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower_service::Service as _;
+
+use crate::admission::{Admission, Permit};
+use crate::caller::Caller;
+use crate::gateway::Peer;
+use crate::refusal::Refusal;
+use crate::telemetry;
+
+/// Answers gRPC requests.
+pub(crate) struct GrpcDoor {
+    routes: Routes,
+    admission: Arc<Admission>,
+    ports: Ports,
+}
+
+/// What the services share.
+#[derive(Clone)]
+struct Handlers {
+    caller: Caller,
+}
+
+/// What the door knows of a request that its message does not say.
+#[derive(Clone)]
+struct Arrival {
+    peer: Peer,
+    permit: Arc<Permit>,
+}
+
+impl GrpcDoor {
+    pub(crate) fn new(caller: Caller, admission: Arc<Admission>, ports: Ports) -> Self {
+        let handlers = Handlers { caller };
+        let limit = MESSAGE_BYTES_MAX;
+        let routes =
+            Routes::new(LogicalServer::new(handlers.clone()).max_decoding_message_size(limit))
+                .add_service(KvServer::new(handlers.clone()).max_decoding_message_size(limit))
+                .add_service(SessionServer::new(handlers.clone()).max_decoding_message_size(limit))
+                .add_service(OperatorServer::new(handlers).max_decoding_message_size(limit))
+                .prepare();
+        Self { routes, admission, ports }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn serve(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let began = self.ports.clock.monotonic();
+        let (method, route) = labels(request.uri().path());
+        let response = match self.answer(request, peer).await {
+            Ok(response) => response,
+            Err(refusal) => self.refuse(refusal),
+        };
+        let took = self.ports.clock.monotonic().saturating_sub(began);
+        telemetry::record("grpc", method, route, grpc_status(&response), took);
+        response
+    }
+
+    /// The answer that is this refusal.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Response<Body> {
+        status_of(refusal).into_http()
+    }
+
+    /// Reads the message whole, as every call's request is one: so both doors keep one budget.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Result<Response<Body>, Refusal> {
+        let (parts, body) = request.into_parts();
+        let mut permit = self.admission.admit()?;
+        let body = self.admission.read_body(body, &mut permit).await?;
+        let mut request: Request<Full<Bytes>> = Request::from_parts(parts, Full::new(body));
+        request.extensions_mut().insert(Arrival { peer, permit: Arc::new(permit) });
+        match self.routes.clone().call(request).await {
+            Ok(response) => Ok(response),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// A refusal as a gRPC status; its metadata carries the code that the status is too coarse for.
+fn status_of(refusal: Refusal) -> Status {
+    let mut metadata = MetadataMap::new();
+    metadata.insert(ERROR_CODE_KEY, MetadataValue::from(refusal.code as u32));
+    let message =
+        if refusal.message.is_empty() { "nothing is there".to_owned() } else { refusal.message };
+    Status::with_metadata(refusal.code.grpc_code(), message, metadata)
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        status_of(refusal)
+    }
+}
+
+/// The status of an answer; one that succeeds says so only in its trailers.
+fn grpc_status(response: &Response<Body>) -> u16 {
+    Status::from_header_map(response.headers())
+        .map_or(Code::Ok as u16, |status| status.code() as u16)
+}
+
+/// Method and route of a call as fixed words.
+fn labels(path: &str) -> (&'static str, &'static str) {
+    CALLS
+        .into_iter()
+        .find(|(method, service)| {
+            path.strip_prefix("/conclave.v1.")
+                .and_then(|rest| rest.strip_prefix(service))
+                .and_then(|rest| rest.strip_prefix('/'))
+                == Some(*method)
+        })
+        .unwrap_or(("other", "other"))
+}
+
+const CALLS: [(&str, &str); 15] = [
+    ("Call", "Logical"),
+    ("Put", "Kv"),
+    ("Get", "Kv"),
+    ("List", "Kv"),
+    ("Delete", "Kv"),
+    ("Open", "Session"),
+    ("Close", "Session"),
+    ("Status", "Operator"),
+    ("Init", "Operator"),
+    ("Unseal", "Operator"),
+    ("Seal", "Operator"),
+    ("Members", "Operator"),
+    ("CreateJoinToken", "Operator"),
+    ("RemoveMember", "Operator"),
+    ("StepDown", "Operator"),
+];
+
+/// The metadata key under which an error's own code travels.
+const ERROR_CODE_KEY: &str = "conclave-error";
+
+/// The longest message: the longest HTTP body, and room for the fields around it.
+const MESSAGE_BYTES_MAX: usize = 33 << 20;

@@ -1,0 +1,204 @@
+//! Bringing a node to life: init, unseal, join; and its metrics. None of them needs a core.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::status::{seal_status_json, to_json};
+use super::{Answer, HttpDoor, head, json_answer, lenient, require_method};
+use crate::gateway::Peer;
+use crate::refusal::Refusal;
+use crate::{InitRequest, InitResponse, JoinRequest, json};
+
+impl HttpDoor {
+    /// `sys/init`.
+    pub(super) async fn init(&self, request: Request<Incoming>) -> Answer {
+        if request.method() == Method::GET {
+            let initialized = self.caller.service.status().initialized;
+            return Ok(json_answer(StatusCode::OK, to_json(&Initialized { initialized })?));
+        }
+        require_method(request.method(), &WRITES)?;
+        let (body, permit) = self.read_object(request).await?;
+        let shares = parse::<InitBody>(&body)?.shares()?;
+        let response = self
+            .caller
+            .detached(permit, move |service| Box::pin(async move { service.init(shares).await }))
+            .await?;
+        Ok(json_answer(StatusCode::OK, init_json(&response)?))
+    }
+
+    /// `sys/unseal`.
+    pub(super) async fn unseal(&self, request: Request<Incoming>) -> Answer {
+        require_method(request.method(), &WRITES)?;
+        let (body, permit) = self.read_object(request).await?;
+        let body: UnsealBody<'_> = parse(&body)?;
+        let reset = body.reset;
+        let share = if reset { Zeroizing::default() } else { decode_key(body.key.as_deref())? };
+        let status = self
+            .caller
+            .detached(permit, move |service| {
+                Box::pin(async move { service.unseal(share, reset).await })
+            })
+            .await?;
+        Ok(json_answer(StatusCode::OK, seal_status_json(&status)?))
+    }
+
+    /// `sys/storage/raft/join`.
+    pub(super) async fn join(&self, request: Request<Incoming>) -> Answer {
+        require_method(request.method(), &WRITES)?;
+        let (body, permit) = self.read_object(request).await?;
+        let join = parse::<JoinBody>(&body)?.request()?;
+        self.caller
+            .detached(permit, move |service| Box::pin(async move { service.join(join).await }))
+            .await?;
+        Ok(json_answer(StatusCode::OK, to_json(&Joined { joined: true })?))
+    }
+
+    /// `sys/metrics`: from the node where the listener allows it, else through the core, which asks
+    /// for a token.
+    pub(super) async fn metrics(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        require_method(request.method(), &[Method::GET])?;
+        let query = head::query(request.uri())?;
+        if query.get("format").is_some_and(|format| format != "prometheus") {
+            return Err(Refusal::invalid("the format must be prometheus"));
+        }
+        let text = if self.unauthenticated_metrics {
+            self.caller.service.metrics()
+        } else {
+            let id = self.caller.service.make_request_id();
+            let response = self.call_core("sys/metrics", &id, request, peer).await?;
+            let data = response.data.unwrap_or_default();
+            serde_json::from_slice(&data)
+                .map_err(|_| Refusal::internal("the core's metrics are no JSON string"))?
+        };
+        let mut answer = json_answer(StatusCode::OK, text);
+        let prometheus = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        answer.headers_mut().insert(CONTENT_TYPE, prometheus);
+        Ok(answer)
+    }
+}
+
+const WRITES: [Method; 2] = [Method::PUT, Method::POST];
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Refusal> {
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| json::describe(&error))
+}
+
+/// A share as the operator pasted it: hex, else base64.
+fn decode_key(text: Option<&str>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let text = text.filter(|text| !text.is_empty()).ok_or_else(|| {
+        Refusal::invalid("'key' must be specified in the request body, or 'reset' set to true")
+    })?;
+    hex::decode(text)
+        .ok()
+        .or_else(|| BASE64.decode(text).ok())
+        .map(Zeroizing::new)
+        .ok_or_else(|| Refusal::invalid("'key' must be a valid hex or base64 string"))
+}
+
+/// The answer to `init`, in memory that is wiped once it was sent.
+fn init_json(response: &InitResponse) -> Result<Bytes, Refusal> {
+    let keys: Vec<_> = response.keys.iter().map(|key| Zeroizing::new(hex::encode(key))).collect();
+    let keys_base64: Vec<_> =
+        response.keys.iter().map(|key| Zeroizing::new(BASE64.encode(key))).collect();
+    let answer = Initialization {
+        keys: keys.iter().map(|key| key.as_str()).collect(),
+        keys_base64: keys_base64.iter().map(|key| key.as_str()).collect(),
+        root_token: &response.root_token,
+    };
+    // Large enough for 255 shares of a 32-byte key, so that it never moves while it is written.
+    let mut out = Zeroizing::new(Vec::with_capacity(64 << 10));
+    serde_json::to_writer(&mut *out, &answer)
+        .map_err(|_| Refusal::internal("an answer cannot be written as JSON"))?;
+    out.push(b'\n');
+    Ok(Bytes::from_owner(out))
+}
+
+/// `secret_*` splits the unseal key, `recovery_*` the recovery key where the seal opens by itself;
+/// a cluster has one of them.
+#[derive(Deserialize)]
+struct InitBody {
+    #[serde(default, deserialize_with = "lenient::number")]
+    secret_shares: Option<u8>,
+    #[serde(default, deserialize_with = "lenient::number")]
+    secret_threshold: Option<u8>,
+    #[serde(default, deserialize_with = "lenient::number")]
+    recovery_shares: Option<u8>,
+    #[serde(default, deserialize_with = "lenient::number")]
+    recovery_threshold: Option<u8>,
+    #[serde(default)]
+    pgp_keys: Option<Vec<serde::de::IgnoredAny>>,
+    #[serde(default)]
+    root_token_pgp_key: Option<Box<str>>,
+}
+
+impl InitBody {
+    fn shares(self) -> Result<InitRequest, Refusal> {
+        let wants_pgp = self.pgp_keys.is_some_and(|keys| !keys.is_empty())
+            || self.root_token_pgp_key.is_some_and(|key| !key.is_empty());
+        if wants_pgp {
+            // Answering with plain shares would break what the operator relies on.
+            return Err(Refusal::invalid("PGP keys are not supported; leave them out"));
+        }
+        Ok(InitRequest {
+            shares: self.secret_shares.or(self.recovery_shares).unwrap_or_default(),
+            threshold: self.secret_threshold.or(self.recovery_threshold).unwrap_or_default(),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct UnsealBody<'a> {
+    #[serde(default, borrow)]
+    key: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default, deserialize_with = "lenient::boolean")]
+    reset: bool,
+}
+
+#[derive(Deserialize)]
+struct JoinBody {
+    #[serde(default)]
+    join_token: Option<String>,
+    #[serde(default)]
+    leader_api_addr: Option<String>,
+    #[serde(default)]
+    leader_cluster_addr: Option<String>,
+    #[serde(default, deserialize_with = "lenient::boolean")]
+    non_voter: bool,
+}
+
+impl JoinBody {
+    fn request(self) -> Result<JoinRequest, Refusal> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let (token, cluster_addr) = (given(self.join_token), given(self.leader_cluster_addr));
+        if given(self.leader_api_addr).is_some() && token.is_none() && cluster_addr.is_none() {
+            return Err(Refusal::invalid(
+                "leader_api_addr is not enough; give join_token or leader_cluster_addr",
+            ));
+        }
+        Ok(JoinRequest { leader_cluster_addr: cluster_addr, token, non_voter: self.non_voter })
+    }
+}
+
+#[derive(Serialize)]
+struct Initialized {
+    initialized: bool,
+}
+
+#[derive(Serialize)]
+struct Initialization<'a> {
+    keys: Vec<&'a str>,
+    keys_base64: Vec<&'a str>,
+    root_token: &'a str,
+}
+
+#[derive(Serialize)]
+struct Joined {
+    joined: bool,
+}

@@ -1,0 +1,94 @@
+//! Every route that the core serves.
+
+use bytes::Bytes;
+use conclave_core as core;
+use conclave_core::Operation;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::{Answer, HttpDoor, envelope, head, json_answer};
+use crate::gateway::Peer;
+use crate::refusal::Refusal;
+
+impl HttpDoor {
+    pub(super) async fn logical(
+        &self,
+        path: &str,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Answer {
+        let echo = request.headers().get(NAMESPACE).cloned();
+        let doubled = request.method() == http::Method::GET && envelope::is_doubled(path);
+        let id = self.caller.service.make_request_id();
+        let response = self
+            .call_core(path, &id, request, peer)
+            .await
+            .map_err(|refusal| Refusal { request_id: id.clone(), ..refusal })?;
+        let mut answer = enveloped(&id, &response, doubled);
+        if let Some(namespace) = echo.filter(|value| !value.is_empty()) {
+            answer.headers_mut().insert(NAMESPACE, namespace);
+        }
+        Ok(answer)
+    }
+
+    /// Translates the request, reads its body where the operation has one, and calls the core.
+    pub(super) async fn call_core(
+        &self,
+        path: &str,
+        id: &str,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Result<core::Response, Refusal> {
+        let mut query = head::query(request.uri())?;
+        let operation = head::operation(request.method(), &mut query)?;
+        let headers = request.headers();
+        if operation == Operation::Patch {
+            head::require_merge_patch(headers)?;
+        }
+        let token = head::token(headers)?;
+        let namespace = head::namespace(headers)?.to_owned();
+        let read_level = head::read_level(headers)?;
+        let takes_body = matches!(operation, Operation::Write | Operation::Patch);
+        let (body, permit) = if takes_body {
+            self.read_object(request).await?
+        } else {
+            // Read all the same, so that the connection can go on; it means nothing.
+            let (_, permit) = self.read_body(request).await?;
+            (Bytes::new(), permit)
+        };
+        let request = core::Request {
+            id: id.to_owned(),
+            operation,
+            path: path.to_owned(),
+            namespace,
+            token,
+            body,
+            // Parameters mean nothing beside a body.
+            query: if takes_body { head::Query::new() } else { query },
+            client: Some(peer.address),
+            idempotency: None,
+            read_level,
+            time_limit: self.caller.time_limit,
+        };
+        self.caller.call(request, permit).await
+    }
+}
+
+fn enveloped(id: &str, response: &core::Response, doubled: bool) -> Response<Bytes> {
+    let mut answer = if response.data.is_none() && response.warnings.is_empty() {
+        json_answer(StatusCode::NO_CONTENT, Bytes::new())
+    } else {
+        let body = envelope::success(id, response.data.as_ref(), &response.warnings, doubled);
+        json_answer(StatusCode::OK, body)
+    };
+    if response.revision > 0 {
+        let revision = HeaderValue::from(response.revision);
+        answer.headers_mut().insert(REVISION, revision.clone());
+        answer.headers_mut().insert(INDEX, revision);
+    }
+    answer
+}
+
+const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
+const REVISION: HeaderName = HeaderName::from_static("x-conclave-revision");
+const INDEX: HeaderName = HeaderName::from_static("x-vault-index");

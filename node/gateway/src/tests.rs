@@ -1,0 +1,8 @@
+//! Both doors against a service of which the tests know every answer, over in-memory streams.
+
+mod errors;
+mod floods;
+mod grpc;
+mod paths;
+mod routes;
+mod support;

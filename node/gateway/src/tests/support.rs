@@ -1,0 +1,381 @@
+//! A fake service, test ports, raw HTTP conversations and golden files.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use conclave_core::{Error, ErrorCode, Operation, Request, Response};
+use conclave_ports::{Clock, Ports, Rng, Spawn};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::config::Limits;
+use crate::{Gateway, GatewayConfig, InitRequest, InitResponse, JoinRequest, NodeStatus, Service};
+
+/// Answers by path; `echo/…` answers with what it was asked.
+pub(super) struct Fake {
+    pub(super) status: Mutex<NodeStatus>,
+    /// Calls that reached the service.
+    pub(super) calls: AtomicUsize,
+    /// Calls that ran to their end.
+    pub(super) finished: AtomicUsize,
+    /// What init, unseal and join were asked, in words.
+    pub(super) ceremonies: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    pub(super) fn new() -> Arc<Self> {
+        let status = NodeStatus {
+            initialized: true,
+            threshold: 3,
+            shares: 5,
+            seal_type: "shamir".into(),
+            cluster_name: "conclave".into(),
+            cluster_id: "c-1".into(),
+            node_id: 1,
+            node_name: "one".into(),
+            leader_id: 1,
+            leader_api_addr: "https://one:8200".into(),
+            leader_cluster_addr: "one:8201".into(),
+            term: 2,
+            committed_index: 41,
+            applied_index: 40,
+            member_api_addrs: vec!["https://one:8200".into()],
+            ..NodeStatus::default()
+        };
+        Arc::new(Self {
+            status: Mutex::new(status),
+            calls: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+            ceremonies: Mutex::new(Vec::new()),
+        })
+    }
+
+    pub(super) fn set(&self, change: impl FnOnce(&mut NodeStatus)) {
+        change(&mut self.status.lock().unwrap());
+    }
+
+    fn note(&self, text: String) {
+        self.ceremonies.lock().unwrap().push(text);
+    }
+}
+
+fn json(text: impl Into<String>) -> Result<Response, Error> {
+    Ok(Response { data: Some(Bytes::from(text.into())), revision: 7, ..Response::default() })
+}
+
+fn echo(request: &Request) -> Result<Response, Error> {
+    let told = serde_json::json!({
+        "operation": request.operation.name(),
+        "path": request.path,
+        "namespace": request.namespace,
+        "token": request.token.as_ref().map(|token| token.expose()),
+        "body": String::from_utf8_lossy(&request.body),
+        "query": request.query,
+        "client": request.client.map(|ip| ip.to_string()),
+        "sequence": request.idempotency.as_ref().map(|tag| tag.sequence),
+        "read_level": format!("{:?}", request.read_level),
+        "time_limit_ms": u64::try_from(request.time_limit.as_millis()).unwrap(),
+    });
+    json(told.to_string())
+}
+
+const METADATA: &str = r#"{"version":2,"created_time":"2026-11-25T00:00:00Z","deletion_time":"","destroyed":false,"custom_metadata":null}"#;
+const DELETED: &str = r#"{"data":null,"metadata":{"version":3,"created_time":"2026-11-25T00:00:00Z","deletion_time":"2026-11-25T00:00:01Z","destroyed":false,"custom_metadata":null}}"#;
+
+fn answer(request: &Request) -> Result<Response, Error> {
+    let path = request.path.as_str();
+    if path.starts_with("echo/") {
+        return echo(request);
+    }
+    if let Some(code) = path.strip_prefix("errors/") {
+        return Err(error_named(code));
+    }
+    match (request.operation, path) {
+        (Operation::Read, "secret/data/app") => {
+            json(format!(r#"{{"data":{{"a":"b"}},"metadata":{METADATA}}}"#))
+        }
+        (Operation::Write, "secret/data/app") => json(METADATA),
+        (Operation::Delete, "secret/data/app") => {
+            Ok(Response { revision: 8, ..Response::default() })
+        }
+        (Operation::Read, "secret/data/deleted") => {
+            Err(Error::not_found().with_data(Bytes::from_static(DELETED.as_bytes())))
+        }
+        (Operation::List, "secret/metadata/" | "secret/metadata") => {
+            json(r#"{"keys":["app","dir/"]}"#)
+        }
+        (Operation::Read, "sys/mounts") => json(r#"{ "secret/": {"type":"kv"} }"#),
+        (Operation::Read, "sys/metrics") => json(r#""a_metric 1\n""#),
+        (Operation::Read, "sys/storage/raft/configuration") => json(
+            r#"{"config":{"index":5,"servers":[{"address":"one:8201","api_addr":"https://one:8200","leader":true,"node_id":"one","raft_id":1,"voter":true,"protocol_version":"3"}]}}"#,
+        ),
+        (Operation::Write, "sys/storage/raft/join-token") => {
+            json(r#"{"token":"jt","ttl":600,"ttl_ms":600000}"#)
+        }
+        (Operation::Write, "sys/sessions/open") => json(r#"{"session":"73657373","ttl_ms":5000}"#),
+        (Operation::Write, "warn/me") => {
+            Ok(Response { warnings: vec!["mind \"this\"".into()], ..Response::default() })
+        }
+        (Operation::Write, "sys/seal" | "sys/step-down" | "sys/sessions/close")
+        | (Operation::Write, "sys/storage/raft/remove-peer") => Ok(Response::default()),
+        (_, "panic") => panic!("the fake panics where it is told to"),
+        _ => Err(Error::not_found()),
+    }
+}
+
+fn error_named(name: &str) -> Error {
+    let (name, said) = match name.strip_suffix("/silent") {
+        Some(name) => (name, ""),
+        None => (name, "what went wrong; what to do"),
+    };
+    let code = ALL_CODES.into_iter().find(|code| format!("{code:?}") == name).unwrap();
+    let mut error = Error::new(code, said);
+    error.internal = Some("only for the log".into());
+    error
+}
+
+pub(super) const ALL_CODES: [ErrorCode; 16] = [
+    ErrorCode::InvalidRequest,
+    ErrorCode::CasMismatch,
+    ErrorCode::PermissionDenied,
+    ErrorCode::NotFound,
+    ErrorCode::UnsupportedOperation,
+    ErrorCode::Conflict,
+    ErrorCode::TooLarge,
+    ErrorCode::Busy,
+    ErrorCode::NotInitialized,
+    ErrorCode::Sealed,
+    ErrorCode::NoLeader,
+    ErrorCode::Unavailable,
+    ErrorCode::OutcomeUnknown,
+    ErrorCode::DeadlineExceeded,
+    ErrorCode::Quarantined,
+    ErrorCode::Internal,
+];
+
+impl Service for Fake {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if request.path == "never" {
+                futures::future::pending::<()>().await;
+            }
+            if request.path == "slow" {
+                TestClock::new().sleep(Duration::from_secs(20)).await;
+            }
+            let outcome = answer(&request);
+            self.finished.fetch_add(1, Ordering::SeqCst);
+            outcome
+        }
+        .boxed()
+    }
+
+    fn status(&self) -> NodeStatus {
+        self.status.lock().unwrap().clone()
+    }
+
+    fn init(&self, request: InitRequest) -> BoxFuture<'_, Result<InitResponse, Error>> {
+        self.note(format!("init {} {}", request.shares, request.threshold));
+        let outcome = if request.threshold > request.shares {
+            Err(Error::invalid("the threshold is above the shares; lower it"))
+        } else {
+            Ok(InitResponse {
+                keys: vec![Zeroizing::new(vec![1, 2, 255])],
+                root_token: Zeroizing::new("hvs.root".into()),
+            })
+        };
+        async move { outcome }.boxed()
+    }
+
+    fn unseal(
+        &self,
+        share: Zeroizing<Vec<u8>>,
+        reset: bool,
+    ) -> BoxFuture<'_, Result<NodeStatus, Error>> {
+        self.note(format!("unseal {:?} {reset}", *share));
+        let status = self.status();
+        async move { Ok(status) }.boxed()
+    }
+
+    fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<(), Error>> {
+        self.note(format!("{request:?}"));
+        async move { Ok(()) }.boxed()
+    }
+
+    fn metrics(&self) -> String {
+        "open_metric 1\n".into()
+    }
+
+    fn make_request_id(&self) -> String {
+        "00000000-0000-0000-0000-000000000001".into()
+    }
+}
+
+struct TestClock(tokio::time::Instant);
+
+impl TestClock {
+    fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+impl Clock for TestClock {
+    fn wall_ms(&self) -> u64 {
+        1_795_564_800_000
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        #[expect(clippy::disallowed_methods, reason = "the port's implementation for these tests")]
+        tokio::time::sleep(duration).boxed()
+    }
+}
+
+struct Zeros;
+
+impl Rng for Zeros {
+    fn fill(&self, out: &mut [u8]) {
+        out.fill(0);
+    }
+}
+
+struct TestSpawn;
+
+impl Spawn for TestSpawn {
+    fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {
+        spawn(task);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the port's implementation for these tests")]
+pub(super) fn spawn(task: BoxFuture<'static, ()>) {
+    tokio::spawn(task);
+}
+
+/// A gateway, its fake, and what ends it.
+pub(super) struct Bench {
+    pub(super) fake: Arc<Fake>,
+    pub(super) gateway: Gateway,
+    pub(super) shutdown: watch::Sender<bool>,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        Self::with(|_, _| ())
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut GatewayConfig, &mut Limits)) -> Self {
+        let mut config = GatewayConfig::default();
+        let mut limits = Limits::of(&config);
+        change(&mut config, &mut limits);
+        let fake = Fake::new();
+        let ports = Ports {
+            clock: Arc::new(TestClock::new()),
+            rng: Arc::new(Zeros),
+            spawn: Arc::new(TestSpawn),
+        };
+        let gateway =
+            Gateway::with_limits(Arc::clone(&fake) as Arc<dyn Service>, ports, config, limits);
+        Self { fake, gateway, shutdown: watch::channel(false).0 }
+    }
+
+    /// A new connection to the gateway.
+    pub(super) fn connect(&self) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let (gateway, shutdown) = (self.gateway.clone(), self.shutdown.subscribe());
+        let address = "192.0.2.7".parse().unwrap();
+        spawn(Box::pin(async move {
+            gateway.serve_connection(TokioIo::new(far), address, shutdown).await;
+        }));
+        near
+    }
+
+    /// Sends these bytes on a new connection and gives back all that is answered until the
+    /// connection ends, without the `date` header.
+    pub(super) async fn talk(&self, bytes: impl Into<Vec<u8>>) -> String {
+        let (mut read, mut write) = tokio::io::split(self.connect());
+        let bytes = bytes.into();
+        let send = async {
+            // The gateway may close before it took everything, which the answer then explains.
+            let _ = write.write_all(&bytes).await;
+            let _ = write.shutdown().await;
+        };
+        let mut answer = Vec::new();
+        let (_, received) = futures::join!(send, read.read_to_end(&mut answer));
+        received.unwrap();
+        let text = String::from_utf8(answer).unwrap();
+        text.split_inclusive("\r\n").filter(|line| !line.starts_with("date: ")).collect()
+    }
+
+    /// One request with these header lines and this body.
+    pub(super) async fn ask(&self, line: &str, headers: &str, body: &str) -> String {
+        self.talk(request(line, headers, body)).await
+    }
+
+    /// The status of the answer to one request.
+    pub(super) async fn status_of(&self, line: &str, headers: &str, body: &str) -> u16 {
+        status(&self.ask(line, headers, body).await)
+    }
+}
+
+pub(super) fn status(answer: &str) -> u16 {
+    let line = answer.lines().next().expect("every request is answered");
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+pub(super) fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
+pub(super) fn request(line: &str, headers: &str, body: &str) -> String {
+    let mut text = format!("{line} HTTP/1.1\r\nhost: conclave\r\n");
+    for header in headers.lines() {
+        text += &format!("{header}\r\n");
+    }
+    if !body.is_empty() {
+        text += &format!("content-length: {}\r\n", body.len());
+    }
+    text + "\r\n" + body
+}
+
+/// Requests and answers as a reader sees them.
+#[derive(Default)]
+pub(super) struct Transcript(String);
+
+impl Transcript {
+    pub(super) async fn ask(&mut self, bench: &Bench, line: &str, headers: &str, body: &str) {
+        self.talk(bench, &request(line, headers, body)).await;
+    }
+
+    pub(super) async fn talk(&mut self, bench: &Bench, request: &str) {
+        let answer = bench.talk(request).await;
+        for (mark, text) in [("> ", request), ("< ", answer.as_str())] {
+            for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+                self.0 += mark;
+                self.0 += line;
+                self.0.push('\n');
+            }
+        }
+        self.0.push('\n');
+    }
+
+    /// Compares with the golden file, or with `UPDATE=1` rewrites it.
+    pub(super) fn check(&self, name: &str) {
+        let file = format!("{}/src/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::create_dir_all(std::path::Path::new(&file).parent().unwrap()).unwrap();
+            std::fs::write(&file, &self.0).unwrap();
+        }
+        let golden = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(golden == self.0, "{file} differs; see it with UPDATE=1. Now:\n{}", self.0);
+    }
+}

@@ -1,0 +1,237 @@
+//! One node: openraft, the store and the transport, behind [`Consensus`].
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use conclave_ports::{Elapsed, Ports};
+use conclave_proto::v1;
+use conclave_store::log::Log;
+use conclave_store::snapshot::SnapshotStore;
+use conclave_store::state::State;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use openraft::AsyncRuntime;
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::Semaphore;
+
+use crate::cluster_time::ClusterTime;
+use crate::flags::Flags;
+use crate::observe::{self, MetricsReceiver};
+use crate::progress::Progress;
+use crate::propose::{ProposalQueue, encode_checked, stopped};
+use crate::read_barrier::{Rounds, confirmed};
+use crate::types::RaftOf;
+use crate::{
+    AddMember, Consensus, MembershipError, PeerError, PeerTransport, ProposeError, Proposed,
+    RaftConfig, RaftStatus, ReadError, Readiness,
+};
+
+/// `changed` completes after this long even if nothing changed.
+const CHANGED_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What the tasks of a node share. They end once [`Flags::stopping`] is set.
+pub(crate) struct Node<R: AsyncRuntime> {
+    pub(crate) config: RaftConfig,
+    pub(crate) raft: RaftOf<R>,
+    pub(crate) metrics: MetricsReceiver<R>,
+    pub(crate) log: Log,
+    pub(crate) state: State,
+    pub(crate) snapshots: SnapshotStore,
+    pub(crate) transport: Arc<dyn PeerTransport>,
+    pub(crate) ports: Ports,
+    pub(crate) flags: Arc<Flags>,
+    pub(crate) time: Arc<ClusterTime>,
+    /// The applied index.
+    pub(crate) applied: Arc<Progress>,
+    /// Rises whenever `status` may have changed.
+    pub(crate) changes: Arc<Progress>,
+    pub(crate) proposals: ProposalQueue,
+    /// Rounds of this node as leader.
+    pub(crate) leading: Rounds,
+    /// Rounds of this node as reader.
+    pub(crate) reading: Rounds,
+    /// Learners that are to vote once they have caught up.
+    pub(crate) promotions: Mutex<BTreeSet<u64>>,
+    /// Held while a snapshot is received.
+    pub(crate) receiving: Semaphore,
+}
+
+impl<R: AsyncRuntime> Node<R> {
+    pub(crate) fn promotions(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        // A set of ids is whole at every moment, also where a holder panicked.
+        self.promotions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sleeps, unless the node stops meanwhile: its tasks hold the disk.
+    pub(crate) async fn pause(&self, duration: Duration) {
+        let _ = self.ports.within(duration, self.flags.stopped()).await;
+    }
+
+    /// Ends Raft and the tasks of this node.
+    pub(crate) async fn stop(&self) {
+        self.flags.stop();
+        // The only error is that the core panicked, which the status already tells.
+        drop(self.raft.shutdown().await);
+        self.changes.bump();
+    }
+
+    fn stopped_because(&self) -> Option<&'static str> {
+        if self.flags.quarantined() {
+            Some(
+                "its state differs from its peers', let it join again with an empty data directory",
+            )
+        } else if self.flags.stopping() {
+            Some("it was shut down")
+        } else {
+            None
+        }
+    }
+
+    async fn propose_timed(&self, mut command: v1::Command) -> Result<Proposed, ProposeError> {
+        if let Some(why) = self.stopped_because() {
+            return Err(stopped(why));
+        }
+        // A caretaker keeps the cluster going; what it commits for clients it could not audit.
+        if self.flags.sealed() {
+            return Err(ProposeError::NotLeader);
+        }
+        command.stamped_ms = self.time.now();
+        let command = encode_checked(&command)?;
+        let started = self.ports.clock.monotonic();
+        let elapsed = || self.ports.clock.monotonic().saturating_sub(started);
+        let mut result = self.proposals.propose(command.clone()).await;
+        // A new leader refuses until a quorum has answered it, a message there and back.
+        while matches!(result, Err(ProposeError::NotLeader))
+            && self.is_leader()
+            && elapsed() < self.config.heartbeat * 2
+        {
+            self.ports.clock.sleep(self.config.heartbeat / 8).await;
+            result = self.proposals.propose(command.clone()).await;
+        }
+        let took = elapsed();
+        metrics::histogram!("conclave_raft_proposal_seconds").record(took.as_secs_f64());
+        result
+    }
+
+    async fn read_point(&self) -> Result<v1::ReadPoint, ReadError> {
+        if let Some(why) = self.stopped_because() {
+            return Err(ReadError::Stopped(why.to_owned()));
+        }
+        let reading = async {
+            let pause = self.config.heartbeat / 4;
+            let point = confirmed(&self.reading, &self.ports, pause).await?;
+            self.applied.reached(point.index).await;
+            Ok(point)
+        };
+        match self.ports.within(self.config.election_timeout_max, reading).await {
+            Ok(result) => result,
+            Err(Elapsed) => Err(ReadError::Unavailable),
+        }
+    }
+}
+
+impl<R: AsyncRuntime> Consensus for Node<R> {
+    fn bootstrap(&self, member: v1::Member) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.bootstrap_alone(member).boxed()
+    }
+
+    fn propose(&self, command: v1::Command) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
+        self.propose_timed(command).boxed()
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'_, Result<v1::ReadPoint, ReadError>> {
+        self.read_point().boxed()
+    }
+
+    fn status(&self) -> RaftStatus {
+        let mut status = observe::status::<R>(&self.metrics.borrow_watched());
+        status.quarantined = self.flags.quarantined();
+        status.applied_index = status.applied_index.max(self.applied.get());
+        if self.flags.stopping() {
+            // It ended because it was told to.
+            status.fatal = None;
+            status.is_leader = false;
+        }
+        status
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        // Taken now, not at the first poll: what happens in between is not missed.
+        let seen = self.changes.get();
+        async move {
+            let risen = self.changes.reached(seen + 1);
+            // Elapsed is as good an answer: something *may* have changed.
+            let _ = self.ports.within(CHANGED_WAIT_MAX, risen).await;
+        }
+        .boxed()
+    }
+
+    fn add_member(&self, add: AddMember) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.add(add).boxed()
+    }
+
+    fn remove_member(&self, node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.remove(node_id).boxed()
+    }
+
+    fn transfer_leadership(&self) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.transfer().boxed()
+    }
+
+    fn set_readiness(&self, readiness: Readiness) {
+        let sealed = readiness == Readiness::Sealed;
+        self.flags.set_sealed(sealed);
+        self.raft.runtime_config().elect(!sealed);
+        self.changes.bump();
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        self.stop().boxed()
+    }
+
+    fn trigger_snapshot(&self) -> BoxFuture<'_, ()> {
+        // A Raft that has ended builds none; its end is reported by `status`.
+        async { drop(self.raft.trigger().snapshot().await) }.boxed()
+    }
+
+    fn on_append(
+        &self,
+        requests: BoxStream<'static, v1::AppendRequest>,
+    ) -> BoxStream<'static, Result<v1::AppendReply, PeerError>> {
+        self.receive_appends(requests)
+    }
+
+    fn on_vote(&self, request: v1::VoteRequest) -> BoxFuture<'_, Result<v1::VoteReply, PeerError>> {
+        self.receive_vote(request).boxed()
+    }
+
+    fn on_snapshot(
+        &self,
+        parts: BoxStream<'static, v1::SnapshotPart>,
+    ) -> BoxFuture<'_, Result<v1::SnapshotReply, PeerError>> {
+        self.receive_snapshot(parts).boxed()
+    }
+
+    fn on_transfer(
+        &self,
+        request: v1::TransferRequest,
+    ) -> BoxFuture<'_, Result<v1::TransferReply, PeerError>> {
+        self.receive_transfer(request).boxed()
+    }
+
+    fn on_read_index(
+        &self,
+        request: v1::ReadIndexRequest,
+    ) -> BoxFuture<'_, Result<v1::ReadIndexReply, PeerError>> {
+        self.receive_read_index(request).boxed()
+    }
+
+    fn on_status(
+        &self,
+        request: v1::StatusRequest,
+    ) -> BoxFuture<'_, Result<v1::StatusReply, PeerError>> {
+        std::future::ready(self.receive_status(&request)).boxed()
+    }
+}

@@ -1,0 +1,162 @@
+//! Proposing commands: a bounded queue, and one task that hands Raft everything that waits.
+//!
+//! Many waiting commands travel in one message to openraft's core, one log entry each, so that a
+//! revision is a log index.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use conclave_proto::v1;
+use conclave_store::state::{COMMAND_BYTES_MAX, InvalidCommand, VALUE_BYTES_MAX, validate};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use openraft::AsyncRuntime;
+use openraft::errors::{ClientWriteError, Fatal};
+use openraft::raft::WriteResult;
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::types::{CommandBytes, RaftOf, TypeConfig};
+use crate::yielding::yield_once;
+use crate::{ProposeError, Proposed};
+
+/// Commands handed to Raft at once.
+const BATCH_COMMANDS_MAX: usize = 1024;
+/// Bytes after which a batch takes no more commands.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A command in the queue. The slot is held until the answer is known, so the bound covers what
+/// waits for the disk and the quorum, too.
+pub(crate) struct Waiting {
+    command: CommandBytes,
+    answer: oneshot::Sender<Result<Proposed, ProposeError>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// The sending side.
+pub(crate) struct ProposalQueue {
+    sender: mpsc::Sender<Waiting>,
+    slots: Arc<Semaphore>,
+    slots_max: usize,
+}
+
+impl ProposalQueue {
+    pub(crate) fn new(waiting_commands_max: usize) -> (Self, mpsc::Receiver<Waiting>) {
+        let slots_max = waiting_commands_max.clamp(1, Semaphore::MAX_PERMITS);
+        let (sender, receiver) = mpsc::channel(slots_max);
+        (Self { sender, slots: Arc::new(Semaphore::new(slots_max)), slots_max }, receiver)
+    }
+
+    /// Commands that were not answered yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.slots_max - self.slots.available_permits()
+    }
+
+    pub(crate) async fn propose(&self, command: Bytes) -> Result<Proposed, ProposeError> {
+        let slot = self.slots.clone().try_acquire_owned().map_err(|_| ProposeError::Busy)?;
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting { command: CommandBytes(command), answer, _slot: slot };
+        self.sender.try_send(waiting).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => ProposeError::Busy,
+            mpsc::error::TrySendError::Closed(_) => stopped("it was shut down"),
+        })?;
+        // A proposer that vanished may have handed the command over before.
+        answered.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+}
+
+/// Encodes a command, unless it breaks a size limit.
+///
+/// The state machine refuses any command that is not well formed, on every replica alike; here
+/// only what would burden the log is kept out.
+pub(crate) fn encode_checked(command: &v1::Command) -> Result<Bytes, ProposeError> {
+    let too_large = |bytes, bytes_max| Err(ProposeError::TooLarge { bytes, bytes_max });
+    match validate(command) {
+        Ok(()) => {}
+        Err(InvalidCommand::CommandTooLong { bytes }) => {
+            return too_large(bytes, COMMAND_BYTES_MAX);
+        }
+        Err(InvalidCommand::ValueTooLong { bytes }) => return too_large(bytes, VALUE_BYTES_MAX),
+        Err(error) => tracing::error!(%error, "a command is not well formed; this is a bug"),
+    }
+    Ok(command.encode_to_vec().into())
+}
+
+/// Hands over what waits until the queue is closed.
+pub(crate) async fn run_proposer<R: AsyncRuntime>(
+    raft: RaftOf<R>,
+    mut queue: mpsc::Receiver<Waiting>,
+) {
+    while let Some(first) = queue.recv().await {
+        // Others that are about to propose get into the same batch.
+        yield_once().await;
+        let (commands, waiters) = collect(first, &mut queue);
+        match raft.client_write_many(commands).await {
+            Ok(results) => drop(R::spawn(answer_all::<R>(results, waiters))),
+            Err(fatal) => {
+                for waiter in waiters {
+                    waiter.answer(Err(stopped(&fatal.to_string())));
+                }
+            }
+        }
+    }
+}
+
+/// What openraft says about one command.
+type Written<R> = Result<WriteResult<TypeConfig<R>>, Fatal<TypeConfig<R>>>;
+
+/// Whom to tell what became of a command.
+struct Waiter {
+    answer: oneshot::Sender<Result<Proposed, ProposeError>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Waiter {
+    fn answer(self, result: Result<Proposed, ProposeError>) {
+        // A caller that went away no longer wants to know.
+        drop(self.answer.send(result));
+    }
+}
+
+fn collect(
+    first: Waiting,
+    queue: &mut mpsc::Receiver<Waiting>,
+) -> (Vec<CommandBytes>, Vec<Waiter>) {
+    let (mut commands, mut waiters, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut next = Some(first);
+    while let Some(Waiting { command, answer, _slot }) = next {
+        bytes += command.0.len();
+        commands.push(command);
+        waiters.push(Waiter { answer, _slot });
+        let full = commands.len() >= BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES_MAX;
+        next = if full { None } else { queue.try_recv().ok() };
+    }
+    (commands, waiters)
+}
+
+async fn answer_all<R: AsyncRuntime>(
+    mut results: BoxStream<'static, Written<R>>,
+    waiters: Vec<Waiter>,
+) {
+    for waiter in waiters {
+        // A stream that ends early leaves the rest unanswered, that is: unknown.
+        let result = results.next().await;
+        waiter.answer(outcome::<R>(result));
+    }
+}
+
+fn outcome<R: AsyncRuntime>(result: Option<Written<R>>) -> Result<Proposed, ProposeError> {
+    match result {
+        Some(Ok(Ok(written))) => {
+            Ok(Proposed { revision: written.log_id.index, outcome: written.response.0 })
+        }
+        // Refused before it was appended anywhere.
+        Some(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => Err(ProposeError::NotLeader),
+        // Appended, then lost sight of: another leader may still commit it.
+        Some(Ok(Err(_)) | Err(_)) | None => Err(ProposeError::Unknown),
+    }
+}
+
+pub(crate) fn stopped(why: &str) -> ProposeError {
+    ProposeError::Stopped(why.to_owned())
+}

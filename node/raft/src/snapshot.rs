@@ -1,0 +1,80 @@
+//! Building, storing and importing snapshots.
+//!
+//! A snapshot that openraft is told about is one that [`SnapshotStore::save`] or a receiver's
+//! `finish` wrote, synced and read back; only behind such a one may the log be purged.
+
+use std::io;
+use std::marker::PhantomData;
+
+use conclave_store::snapshot::{SnapshotReader, SnapshotStore};
+use conclave_store::state::{Export, State, StateError};
+use openraft::{AsyncRuntime, RaftSnapshotBuilder};
+
+use crate::blocking;
+use crate::convert::decode;
+use crate::types::{CommittedLeader, MemberInfo, TypeConfig};
+
+/// What openraft passes around as a snapshot.
+pub(crate) type Snapshot = openraft::Snapshot<CommittedLeader, u64, MemberInfo, StoredSnapshot>;
+
+/// A handle to a snapshot on disk.
+pub(crate) struct StoredSnapshot(pub(crate) SnapshotReader);
+
+impl StoredSnapshot {
+    pub(crate) fn into_snapshot(reader: SnapshotReader) -> io::Result<Snapshot> {
+        let meta = decode::snapshot_meta(reader.header()).map_err(io::Error::other)?;
+        Ok(Snapshot { meta, snapshot: StoredSnapshot(reader) })
+    }
+}
+
+/// Holds the state as it was when building was decided on, while applies go on.
+pub(crate) struct SnapshotBuilder<R> {
+    export: Option<Result<Export, StateError>>,
+    snapshots: SnapshotStore,
+    cluster_id: Vec<u8>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R> SnapshotBuilder<R> {
+    pub(crate) fn new(state: &State, snapshots: SnapshotStore, cluster_id: Vec<u8>) -> Self {
+        Self { export: Some(state.export()), snapshots, cluster_id, runtime: PhantomData }
+    }
+}
+
+impl<R: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<R>> for SnapshotBuilder<R> {
+    type SnapshotData = StoredSnapshot;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let export = self.export.take().ok_or_else(|| io::Error::other("a builder builds once"))?;
+        let export = export.map_err(io::Error::other)?;
+        let (snapshots, cluster_id) = (self.snapshots.clone(), self.cluster_id.clone());
+        let reader = blocking::run::<R, _>(move || save(&snapshots, export, &cluster_id)).await??;
+        StoredSnapshot::into_snapshot(reader)
+    }
+}
+
+/// Writes an export as the newest snapshot and opens it.
+pub(crate) fn save(
+    snapshots: &SnapshotStore,
+    export: Export,
+    cluster_id: &[u8],
+) -> io::Result<SnapshotReader> {
+    let header = snapshots.save(export, cluster_id).map_err(io::Error::other)?;
+    let index = header.last_log_id.map_or(0, |id| id.index);
+    tracing::info!(index, records = header.record_count, "snapshot stored");
+    let latest = snapshots.latest().map_err(io::Error::other)?;
+    latest.ok_or_else(|| io::Error::other("the snapshot just stored is gone"))
+}
+
+/// Replaces the state by a stored snapshot.
+pub(crate) fn import(state: &State, mut reader: SnapshotReader) -> io::Result<()> {
+    let header = reader.header().clone();
+    let index = header.last_log_id.as_ref().map_or(0, |id| id.index);
+    let mut import = state.import(header).map_err(io::Error::other)?;
+    while let Some(chunk) = reader.next_chunk().map_err(io::Error::other)? {
+        import.push(chunk).map_err(io::Error::other)?;
+    }
+    import.finish().map_err(io::Error::other)?;
+    tracing::info!(index, "snapshot imported");
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! openraft's state machine over [`State`].
+
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use conclave_store::snapshot::SnapshotStore;
+use conclave_store::state::State;
+use futures::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{AsyncRuntime, OptionalSend};
+
+use crate::blocking;
+use crate::cluster_time::ClusterTime;
+use crate::convert::{decode, encode};
+use crate::progress::Progress;
+use crate::snapshot::{Snapshot, SnapshotBuilder, StoredSnapshot, import};
+use crate::types::{Applied, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+
+/// Applies committed entries and tells how far it got.
+pub(crate) struct StateMachine<R> {
+    pub(crate) state: State,
+    pub(crate) snapshots: SnapshotStore,
+    pub(crate) cluster_id: Vec<u8>,
+    /// The applied index, for those who wait to read.
+    pub(crate) applied: Arc<Progress>,
+    pub(crate) time: Arc<ClusterTime>,
+    pub(crate) runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: AsyncRuntime> StateMachine<R> {
+    /// Publishes what was applied, once a batch.
+    fn publish(&self) {
+        let applied = self.state.applied();
+        self.time.observe(applied.stamped_ms);
+        self.applied.raise(applied.log_id.map_or(0, |id| id.index));
+    }
+
+    fn builder(&self) -> SnapshotBuilder<R> {
+        SnapshotBuilder::new(&self.state, self.snapshots.clone(), self.cluster_id.clone())
+    }
+}
+
+impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine<R> {
+    type SnapshotData = StoredSnapshot;
+    type SnapshotBuilder = SnapshotBuilder<R>;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let applied = self.state.applied();
+        let membership =
+            decode::stored_membership(applied.membership.as_ref()).map_err(io::Error::other)?;
+        Ok((decode::log_id_option(applied.log_id.as_ref()), membership))
+    }
+
+    /// An entry that cannot be applied stops the node: a replica that skipped it would differ.
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig<R>>>> + Unpin + OptionalSend,
+    {
+        let mut result = Ok(());
+        while let Some(item) = entries.next().await {
+            match item.and_then(|item| apply_one(&self.state, item)) {
+                Ok(()) => {}
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.publish();
+        result
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder<R> {
+        self.builder()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMeta,
+        snapshot: StoredSnapshot,
+    ) -> io::Result<()> {
+        let state = self.state.clone();
+        blocking::run::<R, _>(move || import(&state, snapshot.0)).await??;
+        self.publish();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        self.snapshots
+            .latest()
+            .map_err(io::Error::other)?
+            .map(StoredSnapshot::into_snapshot)
+            .transpose()
+    }
+}
+
+fn apply_one<R: AsyncRuntime>(
+    state: &State,
+    (entry, responder): EntryResponder<TypeConfig<R>>,
+) -> io::Result<()> {
+    let outcome = state.apply(&encode::entry(&entry)).map_err(io::Error::other)?;
+    if let Some(responder) = responder {
+        responder.send(Applied(outcome));
+    }
+    Ok(())
+}

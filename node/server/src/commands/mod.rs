@@ -1,0 +1,4 @@
+//! The sub-commands of `conclaved`.
+
+pub mod dev;
+pub mod server;

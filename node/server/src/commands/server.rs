@@ -1,0 +1,144 @@
+//! `conclaved server`: one node until a signal ends it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::files::write_private;
+use crate::listener::{PublicListener, bind};
+use crate::logging::{self, LogControl};
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::peer::PeerServer;
+use crate::system;
+use crate::tls::PublicTls;
+
+/// `conclaved server`
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The configuration file (JSON).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Ends when standard input does: how `conclaved dev` makes sure that no node outlives it.
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
+}
+
+/// Runs the node.
+///
+/// # Errors
+/// Whatever keeps it from starting or ends it, in words that name what to do.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::load(&arguments.config)?;
+    let logging = logging::install(config.log_format, config.log_level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime cannot be started")?;
+    runtime.block_on(serve(arguments, config, logging))
+}
+
+async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> anyhow::Result<()> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    for undone in conclave_memory::harden_process() {
+        tracing::warn!("{undone}");
+    }
+    if let Some(path) = &config.pid_file {
+        write_private(path, std::process::id().to_string().as_bytes())?;
+    }
+    let metrics = Metrics::install()?;
+    let public_tls = load_public_tls(&config)?;
+    let public = bind(&config.listener.address, "listener.tcp.address").await?;
+    let cluster = bind(&config.listener.cluster_address, "listener.tcp.cluster_address").await?;
+    let node = Node::open(config.clone(), system::ports(), system::boot_id(), metrics).await?;
+
+    let peers = PeerServer::new(node.tls(), node.clone(), node.clone(), system::ports());
+    let listener = PublicListener::new(&config, &public_tls, node.clone())?;
+    let (stop_listening, listening) = watch::channel(false);
+    tracing::info!(
+        api_addr = %config.api_addr,
+        cluster_addr = %config.cluster_addr,
+        node = config.storage.node_name.as_str(),
+        "conclaved is up"
+    );
+    let stop = async {
+        let reason = stop_requested(arguments.exit_with_parent).await;
+        tracing::info!(reason, "stopping");
+    };
+    let mut peers_stop = listening.clone();
+    let peers = peers.run(cluster, async move {
+        let _ = peers_stop.wait_for(|stop| *stop).await;
+    });
+    let listeners = async { tokio::join!(listener.serve(public, listening), peers).1 };
+    tokio::select! {
+        biased;
+        ended = node.run(stop) => {
+            let _ = stop_listening.send(true);
+            ended
+        }
+        ended = listeners => ended.context("the listeners have ended"),
+        () = reload_on_hangup(arguments.config, public_tls, logging) => Ok(()),
+    }
+}
+
+/// The configured certificate, or one made for this start.
+fn load_public_tls(config: &Config) -> anyhow::Result<Arc<PublicTls>> {
+    let tls = match &config.listener.tls_files {
+        Some(files) => PublicTls::load(files)?,
+        None => {
+            tracing::warn!(
+                "no listener.tcp.tls_cert_file: a certificate that nobody trusts was made for this start"
+            );
+            PublicTls::make(&[config.api_addr.address().host().to_owned()])?
+        }
+    };
+    Ok(tls)
+}
+
+/// Completes with what asked for the stop.
+async fn stop_requested(exit_with_parent: bool) -> &'static str {
+    let mut terminate = signal(SignalKind::terminate()).expect("the runtime handles signals");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("the runtime handles signals");
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv(), if !exit_with_parent => "SIGINT",
+        () = parent_gone(), if exit_with_parent => "the parent has ended",
+    }
+}
+
+/// Completes when standard input ends.
+async fn parent_gone() {
+    use tokio::io::AsyncReadExt;
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = [0; 64];
+    while !matches!(stdin.read(&mut buffer).await, Ok(0) | Err(_)) {}
+}
+
+/// Re-reads certificate files and the log level at each `SIGHUP`; never completes.
+async fn reload_on_hangup(config: PathBuf, tls: Arc<PublicTls>, logging: LogControl) {
+    let mut hangup = signal(SignalKind::hangup()).expect("the runtime handles signals");
+    while hangup.recv().await.is_some() {
+        if let Err(error) = tls.reload() {
+            tracing::error!(%error, "TLS files were not reloaded; the old ones stay");
+        }
+        match Config::load(&config) {
+            Ok(fresh) => {
+                if let Err(error) = logging.set_level(fresh.log_level) {
+                    tracing::error!(%error, "the log level was not changed");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the configuration cannot be read; nothing changes");
+            }
+        }
+        tracing::info!("reloaded");
+    }
+    std::future::pending().await
+}

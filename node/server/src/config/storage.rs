@@ -1,0 +1,137 @@
+//! `storage "raft"`: the data directory, the node's name, whom to join.
+
+use std::path::PathBuf;
+
+use super::section::Section;
+use super::{Address, ApiAddr, ConfigError, NodeName};
+
+/// Where a node keeps its data and whom it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// The data directory.
+    pub path: PathBuf,
+    /// `node_id` in the file: its name, a string. The Raft id is allocated through the log.
+    pub node_name: NodeName,
+    /// Whom to ask, in turn, until one lets this node join.
+    pub retry_join: Vec<RetryJoin>,
+    /// Build a snapshot after this many entries.
+    pub snapshot_entries: u64,
+    /// Keep this many entries behind a snapshot for slow followers.
+    pub keep_entries: u64,
+}
+
+/// One node to join through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryJoin {
+    /// Its peer listener.
+    pub leader_cluster_addr: Address,
+    /// Its public listener, where the file named it.
+    pub leader_api_addr: Option<ApiAddr>,
+}
+
+/// Reads the section, and the multiplier that stretches Raft's default times.
+pub(super) fn read(
+    root: &mut Section,
+    warnings: &mut Vec<String>,
+) -> Result<(Storage, u64), ConfigError> {
+    let mut found = root.labelled("storage")?;
+    let Some((label, mut section)) = found.pop() else {
+        return Err(ConfigError::Missing {
+            key: "storage.raft".to_owned(),
+            expected: "an object with `path` and `node_id`",
+        });
+    };
+    if label != "raft" || !found.is_empty() {
+        return Err(ConfigError::Unsupported {
+            key: section.key(""),
+            reason: "the one storage is \"raft\"; use that",
+        });
+    }
+    let multiplier = section.integer("performance_multiplier", 1..=10)?.unwrap_or(1);
+    let storage = read_raft(&mut section, warnings)?;
+    section.finish(warnings);
+    Ok((storage, multiplier))
+}
+
+fn read_raft(section: &mut Section, warnings: &mut Vec<String>) -> Result<Storage, ConfigError> {
+    let Some(path) = section.path("path")? else {
+        return Err(ConfigError::Missing {
+            key: section.key("path"),
+            expected: "the path of the data directory",
+        });
+    };
+    Ok(Storage {
+        path,
+        node_name: read_name(section)?,
+        retry_join: read_retry_join(section, warnings)?,
+        snapshot_entries: read_snapshot_entries(section)?,
+        keep_entries: section.integer("trailing_logs", 0..=ENTRIES_MAX)?.unwrap_or(KEEP_DEFAULT),
+    })
+}
+
+/// The configured name, or the machine's: in a pod that is the pod's name.
+fn read_name(section: &mut Section) -> Result<NodeName, ConfigError> {
+    let name = match section.string("node_id")? {
+        Some(text) => NodeName::parse(&text),
+        None => rustix::system::uname().nodename().to_str().ok().and_then(NodeName::parse),
+    };
+    name.ok_or_else(|| section.wrong("node_id", NodeName::EXPECTED))
+}
+
+/// Vault's name for it, or ours.
+fn read_snapshot_entries(section: &mut Section) -> Result<u64, ConfigError> {
+    let ours = section.integer("snapshot_entries", SNAPSHOT_MIN..=ENTRIES_MAX)?;
+    let vaults = section.integer("snapshot_threshold", SNAPSHOT_MIN..=ENTRIES_MAX)?;
+    match (ours, vaults) {
+        (Some(_), Some(_)) => Err(ConfigError::Unsupported {
+            key: section.key("snapshot_threshold"),
+            reason: "`snapshot_entries` means the same and is set too; keep one of them",
+        }),
+        (one, other) => Ok(one.or(other).unwrap_or(SNAPSHOT_DEFAULT)),
+    }
+}
+
+fn read_retry_join(
+    section: &mut Section,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<RetryJoin>, ConfigError> {
+    let sections = section.sections("retry_join")?;
+    if sections.len() > RETRY_JOIN_MAX {
+        return Err(section.wrong("retry_join", format!("at most {RETRY_JOIN_MAX} nodes")));
+    }
+    sections.into_iter().map(|entry| read_retry_join_entry(entry, warnings)).collect()
+}
+
+fn read_retry_join_entry(
+    mut entry: Section,
+    warnings: &mut Vec<String>,
+) -> Result<RetryJoin, ConfigError> {
+    let api = match entry.string("leader_api_addr")? {
+        None => None,
+        Some(text) => Some(
+            ApiAddr::parse(&text)
+                .ok_or_else(|| entry.wrong("leader_api_addr", ApiAddr::EXPECTED))?,
+        ),
+    };
+    let cluster = match entry.string("leader_cluster_addr")? {
+        Some(text) => Some(
+            Address::parse(text.strip_prefix("https://").unwrap_or(&text))
+                .ok_or_else(|| entry.wrong("leader_cluster_addr", Address::EXPECTED))?,
+        ),
+        None => api.as_ref().and_then(|api| api.address().next_port()),
+    };
+    let Some(leader_cluster_addr) = cluster else {
+        return Err(ConfigError::Missing {
+            key: entry.key("leader_cluster_addr"),
+            expected: "host:port of that node's cluster listener",
+        });
+    };
+    entry.finish(warnings);
+    Ok(RetryJoin { leader_cluster_addr, leader_api_addr: api })
+}
+
+const ENTRIES_MAX: u64 = 100_000_000;
+const SNAPSHOT_MIN: u64 = 16;
+const SNAPSHOT_DEFAULT: u64 = 8_192;
+const KEEP_DEFAULT: u64 = 10_000;
+const RETRY_JOIN_MAX: usize = 32;

@@ -1,0 +1,176 @@
+//! Where a development cluster's files lie, and what stands in them.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use conclave_ports::Ports;
+use serde_json::json;
+
+use crate::files::write_private;
+use crate::tls::{DevCa, make_dev_ca, sign_dev_server};
+
+/// One node's addresses and files.
+#[derive(Debug, Clone)]
+pub(super) struct NodeLayout {
+    pub(super) name: String,
+    pub(super) api: SocketAddr,
+    pub(super) cluster: SocketAddr,
+    pub(super) data_dir: PathBuf,
+    pub(super) config: PathBuf,
+    pub(super) log: PathBuf,
+}
+
+impl NodeLayout {
+    pub(super) fn api_addr(&self) -> String {
+        format!("https://{}", self.api)
+    }
+}
+
+/// How the nodes get at the root key after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DevSeal {
+    /// By shares; the other nodes are unsealed by the first.
+    Shamir,
+    /// By a key file beside the nodes: each unseals by itself.
+    Static,
+}
+
+/// The files of a whole cluster.
+pub(super) struct Layout {
+    pub(super) base: PathBuf,
+    pub(super) ca_file: PathBuf,
+    pub(super) nodes: Vec<NodeLayout>,
+}
+
+impl Layout {
+    /// Writes what is missing below `base`; what an earlier start left is used again, so that the
+    /// nodes find their peers where they were.
+    pub(super) fn prepare(
+        base: &Path,
+        nodes: u16,
+        base_port: Option<u16>,
+        seal: DevSeal,
+        ports: &Ports,
+    ) -> anyhow::Result<Self> {
+        let base = base.canonicalize().context("the data directory")?;
+        let ca_file = base.join("ca.pem");
+        let existing = existing_nodes(&base)?;
+        if !existing.is_empty() {
+            anyhow::ensure!(
+                existing.len() == usize::from(nodes),
+                "{} holds a cluster of {} nodes; give --nodes {} or another --data-dir",
+                base.display(),
+                existing.len(),
+                existing.len()
+            );
+            return Ok(Self { base, ca_file, nodes: existing });
+        }
+        let nodes = place_nodes(&base, nodes, base_port)?;
+        let ca = make_dev_ca()?;
+        write_private(&ca_file, ca.certificate_pem.as_bytes())?;
+        write_private(&base.join("join.secret"), hex::encode(ports.random::<32>()).as_bytes())?;
+        if seal == DevSeal::Static {
+            write_private(&base.join("seal.key"), hex::encode(ports.random::<32>()).as_bytes())?;
+        }
+        for node in &nodes {
+            write_node(&base, node, &nodes, &ca, seal)?;
+        }
+        Ok(Self { base, ca_file, nodes })
+    }
+}
+
+fn place_nodes(base: &Path, nodes: u16, base_port: Option<u16>) -> anyhow::Result<Vec<NodeLayout>> {
+    let ports = match base_port {
+        Some(first) => (0..2 * nodes)
+            .map(|i| first.checked_add(i).context("--listen-base-port is too high"))
+            .collect::<anyhow::Result<Vec<_>>>()?,
+        None => free_ports(usize::from(2 * nodes))?,
+    };
+    Ok((0..usize::from(nodes))
+        .map(|i| {
+            let name = format!("node-{}", i + 1);
+            let directory = base.join(&name);
+            NodeLayout {
+                api: (Ipv4Addr::LOCALHOST, ports[2 * i]).into(),
+                cluster: (Ipv4Addr::LOCALHOST, ports[2 * i + 1]).into(),
+                data_dir: directory.join("data"),
+                config: directory.join("config.json"),
+                log: directory.join("node.log"),
+                name,
+            }
+        })
+        .collect())
+}
+
+/// Ports that were free a moment ago, all different.
+fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+    let listeners = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<Vec<_>, _>>()
+        .context("no free port on loopback")?;
+    listeners.iter().map(|l| Ok(l.local_addr()?.port())).collect()
+}
+
+fn write_node(
+    base: &Path,
+    node: &NodeLayout,
+    all: &[NodeLayout],
+    ca: &DevCa,
+    seal: DevSeal,
+) -> anyhow::Result<()> {
+    let directory = base.join(&node.name);
+    crate::files::make_private_dir(&directory)?;
+    let names = ["127.0.0.1", "localhost"].map(str::to_owned);
+    let made = sign_dev_server(ca, &names)?;
+    write_private(&directory.join("api.crt"), made.certificate_pem.as_bytes())?;
+    write_private(&directory.join("api.key"), made.key_pem.as_bytes())?;
+    let peers: Vec<_> = all
+        .iter()
+        .filter(|peer| peer.name != node.name)
+        .map(|peer| {
+            json!({"leader_api_addr": peer.api_addr(), "leader_cluster_addr": peer.cluster.to_string()})
+        })
+        .collect();
+    let mut config = json!({
+        "cluster_name": "dev",
+        "api_addr": node.api_addr(),
+        "cluster_addr": node.cluster.to_string(),
+        "log_level": "info",
+        "listener": {"tcp": {
+            "address": node.api.to_string(),
+            "cluster_address": node.cluster.to_string(),
+            "tls_cert_file": "api.crt",
+            "tls_key_file": "api.key",
+        }},
+        "storage": {"raft": {"path": "data", "node_id": node.name, "retry_join": peers}},
+        "join_secret_file": "../join.secret",
+        "peer_unseal": {"allow": true, "allow_join_secret_members": true},
+    });
+    if seal == DevSeal::Static {
+        config["seal"] = json!({"static": {"key_file": "../seal.key"}});
+    }
+    write_private(&node.config, serde_json::to_string_pretty(&config)?.as_bytes())
+}
+
+/// The nodes that an earlier start placed below `base`, in order.
+fn existing_nodes(base: &Path) -> anyhow::Result<Vec<NodeLayout>> {
+    let mut nodes = Vec::new();
+    loop {
+        let name = format!("node-{}", nodes.len() + 1);
+        let directory = base.join(&name);
+        let config = directory.join("config.json");
+        if !config.exists() {
+            return Ok(nodes);
+        }
+        let parsed = crate::config::Config::load(&config)?;
+        nodes.push(NodeLayout {
+            api: parsed.listener.address.to_string().parse().context("listener address")?,
+            cluster: parsed.listener.cluster_address.to_string().parse().context("cluster address")?,
+            data_dir: directory.join("data"),
+            config,
+            log: directory.join("node.log"),
+            name,
+        });
+    }
+}

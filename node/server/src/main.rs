@@ -1,0 +1,44 @@
+//! `conclaved`: a Conclave node.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use conclave_server::commands::{dev, server};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A node of a Conclave secrets cluster.
+#[derive(Parser)]
+#[command(name = "conclaved", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs one node from a configuration file.
+    Server(server::Arguments),
+    /// Starts a whole cluster on this machine, for trying things out: joined, initialised, unsealed.
+    Dev(dev::Arguments),
+}
+
+fn main() -> ExitCode {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("nothing installed a provider before main");
+    // Whatever the caller's umask: what this process writes is its owner's only, sled's files too.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let outcome = match Arguments::parse().command {
+        Command::Server(arguments) => server::run(arguments),
+        Command::Dev(arguments) => dev::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conclaved: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! How the leader admits a node that proved it may join.
+
+use std::time::Duration;
+
+use conclave_core::{Core, Error, ErrorCode};
+use conclave_proto::v1;
+use conclave_raft::{AddMember, Target};
+
+use super::init::{CA_CERTIFICATE, CA_KEY};
+use super::{Node, Running};
+use crate::peer::VerifiedJoin;
+use crate::tls::ClusterCa;
+
+impl Node {
+    /// Allocates an id through the log, signs the applicant's key and adds it as a learner that
+    /// becomes a voter once it has caught up. A join token is used up by it.
+    pub(super) async fn admit_node(&self, applicant: VerifiedJoin) -> Result<v1::JoinReply, Error> {
+        let phase = self.phase();
+        let (running, core) = phase.serving()?;
+        self.make_way_for(running, &applicant.request().name).await?;
+        if !applicant.request().token_id.is_empty() {
+            core.consume_join_token(&applicant.request().token_id).await?;
+        }
+        let node_id = allocate_id(running).await?;
+        let (certificate, ca_certificate) =
+            sign(core, &applicant, node_id, running.cluster_id)?;
+        let member = v1::Member {
+            node_id,
+            name: applicant.request().name.clone(),
+            cluster_addr: applicant.request().cluster_addr.clone(),
+            api_addr: applicant.request().api_addr.clone(),
+            spki_pin: applicant.pin().as_bytes().to_vec().into(),
+        };
+        self.add_in_background(running, member.clone(), !applicant.request().non_voter);
+        let mut members: Vec<_> =
+            running.raft.status().members.into_iter().map(|view| view.member).collect();
+        members.push(member);
+        Ok(v1::JoinReply {
+            node_id,
+            cluster_id: running.cluster_id.to_vec().into(),
+            certificate: certificate.into(),
+            ca_certificate: ca_certificate.into(),
+            membership: Some(v1::Membership { configs: Vec::new(), members }),
+        })
+    }
+
+    /// A name whose old holder is alive is not replaced without an operator; a dead holder's id is
+    /// removed for good.
+    async fn make_way_for(&self, running: &Running, name: &str) -> Result<(), Error> {
+        let Some(old) =
+            running.raft.status().members.into_iter().find(|view| view.member.name == name)
+        else {
+            return Ok(());
+        };
+        let target = Target { node_id: old.member.node_id, member: old.member };
+        let asked = v1::StatusRequest { from: running.node_id, hash_index: 0 };
+        let answer = conclave_raft::PeerTransport::status(self.transport.as_ref(), &target, asked);
+        if matches!(self.ports.within(ALIVE_CHECK_MAX, answer).await, Ok(Ok(_))) {
+            return Err(Error::invalid(format!(
+                "a member named {name} is alive; remove it first with `conclave operator remove-peer {name}`, or join under another name"
+            )));
+        }
+        running.raft.remove_member(target.node_id).await.map_err(from_membership)
+    }
+
+    /// The learner must start before it can catch up, so the joiner gets its answer first.
+    fn add_in_background(&self, running: &std::sync::Arc<Running>, member: v1::Member, voter: bool) {
+        let raft = running.raft.clone();
+        let task = async move {
+            let name = member.name.clone();
+            match raft.add_member(AddMember { member, voter }).await {
+                Ok(()) => tracing::info!(name, voter, "a node has joined"),
+                Err(error) => tracing::warn!(name, %error, "a node was admitted but not added"),
+            }
+        };
+        self.ports.spawn.spawn("add-member", Box::pin(task));
+    }
+}
+
+/// The index of an entry of its own: unique for ever.
+async fn allocate_id(running: &Running) -> Result<u64, Error> {
+    running
+        .raft
+        .propose(v1::Command::default())
+        .await
+        .map(|proposed| proposed.revision)
+        .map_err(|error| Error::new(ErrorCode::Unavailable, error.to_string()))
+}
+
+fn sign(
+    core: &Core,
+    applicant: &VerifiedJoin,
+    node_id: u64,
+    cluster_id: [u8; 16],
+) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    let secret = |name| {
+        core.cluster_secret(name)?
+            .ok_or_else(|| Error::internal("the cluster has no certificate authority"))
+    };
+    let ca = ClusterCa::from_parts(&secret(CA_CERTIFICATE)?, secret(CA_KEY)?)
+        .map_err(|e| Error::internal(e.to_string()))?;
+    let certificate = ca
+        .sign(&applicant.request().csr, node_id, &applicant.request().name, &cluster_id)
+        .map_err(|e| Error::invalid(format!("the certificate request was refused: {e}")))?;
+    Ok((certificate, ca.certificate_der().to_vec()))
+}
+
+pub(super) fn from_membership(error: conclave_raft::MembershipError) -> Error {
+    use conclave_raft::MembershipError;
+    match error {
+        MembershipError::NotLeader => super::dispatch::no_leader(),
+        MembershipError::Refused(why) => Error::invalid(why),
+        MembershipError::Unavailable => {
+            Error::new(ErrorCode::Unavailable, "no quorum answered in time; try again")
+        }
+    }
+}
+
+const ALIVE_CHECK_MAX: Duration = Duration::from_secs(1);

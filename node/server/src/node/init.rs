@@ -1,0 +1,143 @@
+//! `sys/init`: the first node of a cluster makes it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_barrier::ledger::Ledger;
+use conclave_barrier::{Barrier, NewRecipient};
+use conclave_core::{Core, Error, ErrorCode};
+use conclave_gateway::{InitRequest, InitResponse};
+use conclave_proto::v1;
+use conclave_seal::{SealConfig, Share, make_shamir, static_recipient};
+use conclave_store::identity::Identity;
+
+use super::phase::Phase;
+use super::seal::{from_barrier, from_disk_error};
+use super::{Node, Running};
+use crate::tls::{ClusterCa, TlsError};
+
+impl Node {
+    /// Makes a cluster of this one node: identity, consensus, barrier, core, certificate authority.
+    pub(super) async fn initialise(&self, request: InitRequest) -> Result<InitResponse, Error> {
+        let _one = self.transition.lock().await;
+        if !matches!(self.phase(), Phase::Alone) {
+            return Err(Error::invalid("Vault is already initialized"));
+        }
+        self.refuse_if_a_peer_is_initialised().await?;
+        let (recipients, shares) = self.make_recipients(request)?;
+        let cluster_id: [u8; 16] = self.ports.random();
+        let ca = ClusterCa::make(&cluster_id).map_err(internal)?;
+
+        let running = self.found_cluster(cluster_id).await?;
+        let ledger: Arc<dyn Ledger> = running.ledger.clone();
+        let name = &self.config.cluster_name;
+        let barrier =
+            Barrier::initialise(ledger, self.ports.clone(), cluster_id, name, recipients)
+                .await
+                .map_err(from_barrier)?;
+        let barrier = Arc::new(barrier);
+        let secrets = vec![
+            (CA_KEY.to_owned(), ca.key_der().clone()),
+            (CA_CERTIFICATE.to_owned(), ca.certificate_der().to_vec().into()),
+        ];
+        let root_token = Core::initialise(&barrier, &self.ports, secrets).await?;
+        self.adopt_certificate(&ca, running.node_id, cluster_id)?;
+        self.serve_with(&running, barrier)?;
+        Ok(InitResponse { keys: shares, root_token })
+    }
+
+    fn make_recipients(
+        &self,
+        request: InitRequest,
+    ) -> Result<(Vec<NewRecipient>, Vec<Share>), Error> {
+        let mut recipients = Vec::new();
+        let mut shares = Vec::new();
+        if matches!(self.seal, SealConfig::Static { .. }) {
+            recipients.push(static_recipient(&self.seal).map_err(invalid)?);
+        }
+        if request.shares > 0 || recipients.is_empty() {
+            let (recipient, made) =
+                make_shamir(self.ports.rng.as_ref(), request.shares, request.threshold)
+                    .map_err(invalid)?;
+            recipients.push(recipient);
+            shares = made;
+        }
+        Ok((recipients, shares))
+    }
+
+    /// Writes the identity, starts consensus with this node as its only voter, and waits until it
+    /// leads.
+    async fn found_cluster(&self, cluster_id: [u8; 16]) -> Result<Arc<Running>, Error> {
+        let identity = self.make_identity(cluster_id, FIRST_NODE_ID);
+        self.identities.save(&identity).map_err(from_disk_error)?;
+        let running =
+            self.start_running(identity).await.map_err(|e| Error::internal(format!("{e:#}")))?;
+        // From here on the node belongs to a cluster, whatever happens next.
+        self.set_phase(Phase::Sealed(running.clone()));
+        let member = self.member(FIRST_NODE_ID);
+        running.raft.bootstrap(member).await.map_err(|e| Error::internal(e.to_string()))?;
+        running.raft.set_readiness(conclave_raft::Readiness::Ready);
+        let leads = async {
+            while !running.raft.status().is_leader {
+                running.raft.changed().await;
+            }
+        };
+        self.ports.within(FIRST_ELECTION_MAX, leads).await.map_err(|_| {
+            Error::new(
+                ErrorCode::Unavailable,
+                "the new cluster elected no leader; the node's log says why",
+            )
+        })?;
+        Ok(running)
+    }
+
+    /// This node in that cluster.
+    pub(super) fn make_identity(&self, cluster_id: [u8; 16], node_id: u64) -> Identity {
+        Identity {
+            cluster_id: cluster_id.to_vec().into(),
+            node_id,
+            node_name: self.config.storage.node_name.as_str().to_owned(),
+            ..Identity::default()
+        }
+    }
+
+    /// Takes a certificate of the cluster's authority for this node's key.
+    fn adopt_certificate(
+        &self,
+        ca: &ClusterCa,
+        node_id: u64,
+        cluster_id: [u8; 16],
+    ) -> Result<(), Error> {
+        let name = self.config.storage.node_name.as_str();
+        let csr = self.tls.make_csr(name).map_err(internal)?;
+        let certificate = ca.sign(&csr, node_id, name, &cluster_id).map_err(internal)?;
+        self.tls.install(&certificate, ca.certificate_der()).map_err(internal)
+    }
+
+    /// This node as the membership names it.
+    pub(super) fn member(&self, node_id: u64) -> v1::Member {
+        v1::Member {
+            node_id,
+            name: self.config.storage.node_name.as_str().to_owned(),
+            cluster_addr: self.config.cluster_addr.to_string(),
+            api_addr: self.config.api_addr.to_string(),
+            spki_pin: self.tls.pin().as_bytes().to_vec().into(),
+        }
+    }
+}
+
+fn internal(error: TlsError) -> Error {
+    Error::internal(error.to_string())
+}
+
+fn invalid(error: conclave_seal::SealError) -> Error {
+    Error::invalid(error.to_string())
+}
+
+/// The cluster secrets that hold the certificate authority.
+pub(super) const CA_KEY: &str = "cluster-ca-key";
+pub(super) const CA_CERTIFICATE: &str = "cluster-ca-certificate";
+
+/// Log indexes of client entries begin above it, so that no allocated id can equal it.
+const FIRST_NODE_ID: u64 = 1;
+const FIRST_ELECTION_MAX: Duration = Duration::from_secs(10);

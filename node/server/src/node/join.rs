@@ -1,0 +1,126 @@
+//! How this node joins a cluster that exists.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_core::Error;
+use conclave_gateway::JoinRequest;
+use conclave_proto::v1;
+use zeroize::Zeroizing;
+
+use super::Node;
+use super::phase::Phase;
+use super::seal::from_disk_error;
+use crate::peer::{JoinParams, JoinToken, is_initialised, join};
+
+/// Where to join and what proves that this node may.
+struct Invitation {
+    addresses: Vec<String>,
+    token_id: Vec<u8>,
+    secret: Zeroizing<Vec<u8>>,
+}
+
+impl Node {
+    /// Joins by the token of `request`, or by the join secret of the configuration.
+    pub(super) async fn join_cluster(&self, request: JoinRequest) -> Result<(), Error> {
+        let _one = self.transition.lock().await;
+        if !matches!(self.phase(), Phase::Alone) {
+            return Err(Error::invalid(
+                "this node belongs to a cluster already; to move it, remove it there and wipe its data directory",
+            ));
+        }
+        let invitation = self.invitation(&request)?;
+        let mut last = Error::invalid("no address of a member is known; name one in the request");
+        for address in &invitation.addresses {
+            match join(&self.join_params(address, &invitation, request.non_voter)).await {
+                Ok(reply) => return self.become_member(reply).await,
+                Err(error) => last = Error::invalid(error.to_string()),
+            }
+        }
+        Err(last)
+    }
+
+    /// Keeps trying the configured peers until this node belongs to a cluster.
+    pub(super) async fn join_configured_peers(&self) {
+        if self.config.storage.retry_join.is_empty() || self.join_secret.is_none() {
+            return;
+        }
+        while matches!(self.phase(), Phase::Alone) {
+            if let Err(error) = self.join_cluster(JoinRequest::default()).await {
+                tracing::debug!(%error, "not joined yet");
+            }
+            self.ports.clock.sleep(RETRY_INTERVAL).await;
+        }
+    }
+
+    /// Two clusters must not grow where one was meant.
+    pub(super) async fn refuse_if_a_peer_is_initialised(&self) -> Result<(), Error> {
+        for address in self.retry_join_addresses() {
+            if is_initialised(&self.tls, &self.ports, &address).await {
+                return Err(Error::invalid(format!(
+                    "the configured peer {address} is initialised already: this node is to join it, not to start a cluster of its own"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn retry_join_addresses(&self) -> Vec<String> {
+        let peers = &self.config.storage.retry_join;
+        peers.iter().map(|peer| peer.leader_cluster_addr.to_string()).collect()
+    }
+
+    fn invitation(&self, request: &JoinRequest) -> Result<Invitation, Error> {
+        if let Some(text) = &request.token {
+            let token = JoinToken::decode(text).map_err(|e| Error::invalid(e.to_string()))?;
+            let addresses = match &request.leader_cluster_addr {
+                Some(address) => vec![address.clone()],
+                None => token.addresses,
+            };
+            return Ok(Invitation { addresses, token_id: token.id, secret: token.secret });
+        }
+        let Some(secret) = &self.join_secret else {
+            return Err(Error::invalid(
+                "give a join token (`conclave operator join-token` on a member makes one), or configure join_secret_file",
+            ));
+        };
+        let addresses = match &request.leader_cluster_addr {
+            Some(address) => vec![address.clone()],
+            None => self.retry_join_addresses(),
+        };
+        Ok(Invitation { addresses, token_id: Vec::new(), secret: secret.clone() })
+    }
+
+    fn join_params(&self, address: &str, invitation: &Invitation, non_voter: bool) -> JoinParams {
+        JoinParams {
+            identity: self.tls.clone(),
+            ports: self.ports.clone(),
+            addresses: vec![address.to_owned()],
+            token_id: invitation.token_id.clone(),
+            secret: invitation.secret.clone(),
+            name: self.config.storage.node_name.as_str().to_owned(),
+            cluster_addr: self.config.cluster_addr.to_string(),
+            api_addr: self.config.api_addr.to_string(),
+            non_voter,
+        }
+    }
+
+    async fn become_member(&self, reply: v1::JoinReply) -> Result<(), Error> {
+        let cluster_id: [u8; 16] = reply.cluster_id.as_ref().try_into().map_err(|_| {
+            Error::internal("the cluster answered the join with a malformed cluster id")
+        })?;
+        self.tls
+            .install(&reply.certificate, &reply.ca_certificate)
+            .map_err(|error| Error::internal(error.to_string()))?;
+        self.known_members.store(Arc::new(reply.membership.unwrap_or_default().members));
+        let identity = self.make_identity(cluster_id, reply.node_id);
+        self.identities.save(&identity).map_err(from_disk_error)?;
+        let running =
+            self.start_running(identity).await.map_err(|e| Error::internal(format!("{e:#}")))?;
+        self.set_phase(Phase::Sealed(running));
+        tracing::info!(node_id = reply.node_id, "this node has joined a cluster");
+        Ok(())
+    }
+}
+
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);

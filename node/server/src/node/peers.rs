@@ -1,0 +1,206 @@
+//! What other nodes may ask of this one, beyond consensus: forwarding, joining, peer unseal.
+
+use std::collections::BTreeSet;
+
+use conclave_barrier::RootKey;
+use conclave_core::{Error, ErrorCode};
+use conclave_memory::SecretKey;
+use conclave_proto::v1;
+use conclave_raft::Raft;
+use futures::future::BoxFuture;
+use tonic::Status;
+use zeroize::Zeroizing;
+
+use super::dispatch::{leader_of, no_leader};
+use super::{Node, Running};
+use super::forward::{from_forward_request, into_forward_reply};
+use crate::peer::{
+    JoinRefusal, PeerDirectory, PeerHandler, UnsealKey, UnsealPlace, VerifiedJoin, seal_root_key,
+};
+use crate::tls::SpkiPin;
+
+impl PeerDirectory for Node {
+    fn member_by_pin(&self, pin: &SpkiPin) -> Option<u64> {
+        self.find_member(|member| member.spki_pin.as_ref() == pin.as_bytes())
+    }
+
+    fn is_member(&self, node_id: u64) -> bool {
+        self.find_member(|member| member.node_id == node_id).is_some()
+    }
+
+    /// Ids are log indexes: one below the membership in force that is not in it was removed, or is
+    /// about to be added and speaks to nobody but the leader yet.
+    fn is_removed(&self, node_id: u64) -> bool {
+        let phase = self.phase();
+        let Some(running) = phase.running() else { return false };
+        node_id <= running.raft.status().membership_index && !self.is_member(node_id)
+    }
+}
+
+impl PeerHandler for Node {
+    fn consensus(&self) -> Option<Raft> {
+        self.phase().running().map(|running| running.raft.clone())
+    }
+
+    fn forward(
+        &self,
+        request: v1::ForwardRequest,
+    ) -> BoxFuture<'_, Result<v1::ForwardReply, Status>> {
+        Box::pin(async move { Ok(self.serve_forwarded(request).await) })
+    }
+
+    fn peer_unseal(
+        &self,
+        request: v1::PeerUnsealRequest,
+    ) -> BoxFuture<'_, Result<v1::PeerUnsealReply, Status>> {
+        Box::pin(async move {
+            self.give_root_key(request)
+                .await
+                .map_err(|error| Status::permission_denied(error.to_string()))
+        })
+    }
+
+    fn join_secret<'a>(
+        &'a self,
+        token_id: &'a [u8],
+    ) -> BoxFuture<'a, Result<Zeroizing<Vec<u8>>, JoinRefusal>> {
+        Box::pin(async move {
+            let phase = self.phase();
+            let (running, core) = match phase.serving() {
+                Ok(serving) => serving,
+                Err(error) if error.code == ErrorCode::NotInitialized => {
+                    return Err(JoinRefusal::Refused("it belongs to no cluster".into()));
+                }
+                Err(error) => return Err(JoinRefusal::NotReady(error.to_string())),
+            };
+            if !running.raft.status().is_leader {
+                let leader = leader_of(running).map(|target| target.member.cluster_addr);
+                return Err(JoinRefusal::NotLeader(leader));
+            }
+            if token_id.is_empty() {
+                return self.join_secret.clone().ok_or(JoinRefusal::UnknownToken);
+            }
+            core.join_token_secret(token_id).await.map_err(|_| JoinRefusal::UnknownToken)
+        })
+    }
+
+    fn admit(&self, join: VerifiedJoin) -> BoxFuture<'_, Result<v1::JoinReply, JoinRefusal>> {
+        Box::pin(async move { self.admit_node(join).await.map_err(into_refusal) })
+    }
+}
+
+impl Node {
+    /// Serves a member's client as leader.
+    async fn serve_forwarded(&self, request: v1::ForwardRequest) -> v1::ForwardReply {
+        let phase = self.phase();
+        into_forward_reply(match (from_forward_request(request), phase.serving()) {
+            (Ok(request), Ok((_, core))) => core.handle(&request).await,
+            (Err(error), _) => Err(error),
+            // The caller looks for a leader that can serve.
+            (_, Err(_)) => Err(no_leader()),
+        })
+    }
+
+    /// The first member that `wanted` picks, by the log or, before it says, by the join.
+    fn find_member(&self, wanted: impl Fn(&v1::Member) -> bool) -> Option<u64> {
+        let phase = self.phase();
+        let members = phase.running()?.raft.status().members;
+        let by_log = members.iter().map(|view| &view.member).find(|member| wanted(member));
+        match by_log {
+            Some(member) => Some(member.node_id),
+            None => {
+                self.known_members.load().iter().find(|m| wanted(m)).map(|member| member.node_id)
+            }
+        }
+    }
+
+    /// Gives the root key to a member, once per boot of its, if this cluster's policy allows it.
+    async fn give_root_key(
+        &self,
+        request: v1::PeerUnsealRequest,
+    ) -> Result<v1::PeerUnsealReply, Error> {
+        let phase = self.phase();
+        let (running, core) = phase.serving()?;
+        if !self.config.peer_unseal.allow {
+            return Err(denied("peer unseal is not allowed by this cluster's configuration"));
+        }
+        // Behind a read barrier, so that a member removed elsewhere gets nothing.
+        running
+            .raft
+            .read_barrier()
+            .await
+            .map_err(|e| Error::new(ErrorCode::Unavailable, format!("{e}; try again")))?;
+        let members = running.raft.status().members;
+        if !members.iter().any(|view| view.member.node_id == request.from) {
+            return Err(denied("only members are unsealed by peers"));
+        }
+        let place = unseal_place(running, &request, running.node_id)?;
+        let once = (request.from, place.boot_id);
+        if !self.peer_unseals.lock().expect("no code panics while it holds this").insert(once) {
+            return Err(denied("this node was given the key once since it started"));
+        }
+        tracing::info!(node_id = request.from, "the root key was given to a member by peer unseal");
+        let root_key = core.barrier().root_key();
+        seal_root_key(&place, &request.hpke_public_key, root_key.danger_expose())
+            .map_err(|error| Error::invalid(error.to_string()))
+    }
+
+    /// Asks the leader for the root key.
+    pub(super) async fn fetch_root_key(&self, running: &Running) -> Option<RootKey> {
+        let leader = leader_of(running)?;
+        let key = UnsealKey::make().ok()?;
+        let request = v1::PeerUnsealRequest {
+            from: running.node_id,
+            boot_id: self.process_id.to_vec().into(),
+            hpke_public_key: key.public().to_vec().into(),
+        };
+        let place = unseal_place(running, &request, leader.node_id).ok()?;
+        let reply = match self.transport.peer_unseal(&leader, request).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                tracing::debug!(%error, "no root key from the leader yet");
+                return None;
+            }
+        };
+        let opened = key
+            .open(&place, &reply)
+            .inspect_err(|error| tracing::warn!(%error, "the leader's root key does not open"))
+            .ok()?;
+        let bytes: &[u8; 32] = opened.as_slice().try_into().ok()?;
+        Some(RootKey::new(SecretKey::fill_with(|key| key.copy_from_slice(bytes))))
+    }
+}
+
+fn unseal_place(
+    running: &Running,
+    request: &v1::PeerUnsealRequest,
+    giver: u64,
+) -> Result<UnsealPlace, Error> {
+    let boot_id = request
+        .boot_id
+        .as_ref()
+        .try_into()
+        .map_err(|_| Error::invalid("the boot id has not 16 bytes"))?;
+    Ok(UnsealPlace {
+        cluster_id: running.cluster_id.to_vec(),
+        boot_id,
+        giver,
+        taker: request.from,
+    })
+}
+
+/// Members and starts that were given the root key; bounded by members times their restarts.
+pub(super) type PeerUnseals = BTreeSet<(u64, [u8; 16])>;
+
+fn denied(why: &str) -> Error {
+    Error::new(ErrorCode::PermissionDenied, why)
+}
+
+fn into_refusal(error: Error) -> JoinRefusal {
+    match error.code {
+        ErrorCode::InvalidRequest | ErrorCode::PermissionDenied => {
+            JoinRefusal::Refused(error.to_string())
+        }
+        _ => JoinRefusal::NotReady(error.to_string()),
+    }
+}

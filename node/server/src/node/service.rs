@@ -1,0 +1,93 @@
+//! The node as its two doors see it.
+
+use conclave_core::{Error, Request, Response};
+use conclave_gateway::{InitRequest, InitResponse, JoinRequest, NodeStatus, Service};
+use futures::future::BoxFuture;
+use zeroize::Zeroizing;
+
+use super::phase::Phase;
+use super::{Node, Running};
+
+impl Service for Node {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
+        Box::pin(self.dispatch(request))
+    }
+
+    fn status(&self) -> NodeStatus {
+        self.node_status()
+    }
+
+    fn init(&self, request: InitRequest) -> BoxFuture<'_, Result<InitResponse, Error>> {
+        Box::pin(self.initialise(request))
+    }
+
+    fn unseal(
+        &self,
+        share: Zeroizing<Vec<u8>>,
+        reset: bool,
+    ) -> BoxFuture<'_, Result<NodeStatus, Error>> {
+        Box::pin(self.take_share(share, reset))
+    }
+
+    fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.join_cluster(request))
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+
+    fn make_request_id(&self) -> String {
+        uuid::Builder::from_random_bytes(self.ports.random()).into_uuid().to_string()
+    }
+}
+
+impl Node {
+    /// What `seal-status`, `health` and `leader` say.
+    pub(super) fn node_status(&self) -> NodeStatus {
+        let mut status = NodeStatus {
+            sealed: true,
+            seal_type: self.config.seal.name().to_owned(),
+            cluster_name: self.config.cluster_name.clone(),
+            node_name: self.config.storage.node_name.as_str().to_owned(),
+            ..NodeStatus::default()
+        };
+        let phase = self.phase();
+        if let Some(running) = phase.running() {
+            self.describe_running(running, &mut status);
+        }
+        status.sealed = !matches!(phase, Phase::Unsealed(..));
+        status
+    }
+
+    fn describe_running(&self, running: &Running, status: &mut NodeStatus) {
+        let raft = running.raft.status();
+        status.initialized = true;
+        status.cluster_id =
+            uuid::Uuid::from_bytes(running.cluster_id).hyphenated().to_string();
+        status.node_id = running.node_id;
+        status.term = raft.term;
+        status.committed_index = raft.committed_index;
+        status.applied_index = raft.applied_index;
+        status.quarantined = raft.quarantined;
+        status.member_api_addrs =
+            raft.members.iter().map(|view| view.member.api_addr.clone()).collect();
+        let leader = raft.members.iter().find(|v| Some(v.member.node_id) == raft.leader_id);
+        if let Some(leader) = leader {
+            status.leader_id = leader.member.node_id;
+            status.leader_api_addr = leader.member.api_addr.clone();
+            status.leader_cluster_addr = leader.member.cluster_addr.clone();
+        }
+        if let Ok(record) = self.seal_record(running) {
+            let shamir = record.recipients.iter().find(|r| r.kind == "shamir");
+            if let Some(recipient) = shamir {
+                status.shares = recipient.shares;
+                status.threshold = recipient.threshold;
+            }
+            status.cluster_name = record.cluster_name;
+        }
+        let progress = self.ceremony().progress();
+        status.progress = progress.given;
+        status.nonce = progress.nonce;
+    }
+}

@@ -1,0 +1,73 @@
+//! Background work of a node: joining, unsealing by itself, following the keyring, noticing the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_barrier::ledger::Ledger;
+
+use super::Node;
+use super::phase::Phase;
+
+impl Node {
+    /// Starts what runs beside requests. Each task ends when the node is dropped.
+    pub(super) fn spawn_background(self: &Arc<Self>) {
+        let node = self.clone();
+        let joining = async move { node.join_configured_peers().await };
+        self.ports.spawn.spawn("join", Box::pin(joining));
+
+        let node = Arc::downgrade(self);
+        let clock = self.ports.clock.clone();
+        let housekeeping = async move {
+            while let Some(node) = node.upgrade() {
+                node.keep_house().await;
+                drop(node);
+                clock.sleep(HOUSEKEEPING_INTERVAL).await;
+            }
+        };
+        self.ports.spawn.spawn("housekeeping", Box::pin(housekeeping));
+    }
+
+    /// One round of what must happen now and then, whatever else goes on.
+    async fn keep_house(&self) {
+        match self.phase() {
+            Phase::Alone => {}
+            Phase::Sealed(running) => {
+                self.notice_end(&running);
+                self.try_auto_unseal().await;
+            }
+            Phase::Unsealed(running, core) => {
+                self.notice_end(&running);
+                let view = running.ledger.view();
+                if let Err(error) = core.barrier().follow(view.as_ref()) {
+                    tracing::error!(%error, "the keyring no longer opens with this node's root key");
+                    drop(core);
+                    let _one = self.transition.lock().await;
+                    self.seal_now(running, "its root key is no longer the cluster's");
+                    return;
+                }
+                if running.raft.status().is_leader
+                    && let Err(error) = core.maintain().await
+                {
+                    tracing::warn!(%error, "maintenance of the barrier did not finish");
+                }
+            }
+        }
+    }
+
+    /// Consensus that ended by itself ends the process: only a fresh start re-reads the disk.
+    /// Closes connections to nodes that are members no more, and keeps the gauges fresh.
+    fn notice_end(&self, running: &super::Running) {
+        if let Some(reason) = running.raft.status().fatal {
+            self.end_with(format!("consensus has stopped: {reason}"));
+        }
+        let members: Vec<_> =
+            running.raft.status().members.iter().map(|view| view.member.node_id).collect();
+        if !members.is_empty() {
+            self.transport.retain(&members);
+        }
+        self.metrics.upkeep();
+        metrics::gauge!("conclave_state_engine_bytes").set(running.state.engine_bytes() as f64);
+    }
+}
+
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);

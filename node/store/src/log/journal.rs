@@ -1,0 +1,210 @@
+//! The journal on disk, open for writing at its end.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::ahead::{Ahead, NEXT_PATH};
+use super::figures::LogEvent;
+use super::format::{
+    ALIGNMENT, BATCH_HEADER_BYTES, Batch, Extent, Kind, RECORD_HEADER_BYTES, Truncated,
+};
+use super::index::IndexChange;
+use super::mark::{Mark, MarkFile};
+use super::segment::{BATCHES_AT, Segment, SegmentHeader};
+use super::shared::{Committed, Operation};
+use super::standing::{Standing, Step};
+use crate::disk::Disk;
+
+/// A group that is longer becomes several batches.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+type Observer<'a> = &'a dyn Fn(LogEvent);
+
+/// The writing end. Whatever fails in here, it must not be used again.
+pub(super) struct Journal {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) boot_id: Vec<u8>,
+    pub(super) ahead: Ahead,
+    pub(super) mark: MarkFile,
+    /// Numbers and paths, oldest first.
+    pub(super) closed: VecDeque<(u64, String)>,
+    pub(super) active: Arc<Segment>,
+    /// Length of the active segment.
+    pub(super) length: u64,
+    /// Where the next batch begins.
+    pub(super) end: u64,
+    pub(super) last_batch: u64,
+    pub(super) standing: Standing,
+    /// Kept to spare an allocation for each batch.
+    pub(super) buffer: Vec<u8>,
+}
+
+impl Journal {
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Makes all of `operations` durable, in order.
+    pub(super) fn commit<'a>(
+        &mut self,
+        operations: impl Iterator<Item = &'a Operation>,
+        observer: Observer<'_>,
+    ) -> io::Result<Committed> {
+        let mut committed = Committed::default();
+        let mut batch = self.begin_batch();
+        for operation in operations {
+            self.put_operation(operation, &mut batch, &mut committed, observer)?;
+        }
+        if !batch.is_empty() {
+            self.flush(&mut batch, &mut committed, observer)?;
+        }
+        self.buffer = batch.into_buffer();
+        committed.segments = self.closed.len() as u64 + 1;
+        Ok(committed)
+    }
+
+    /// Removes segments older than `oldest`, the oldest one that holds an entry (None: none does).
+    pub(super) fn remove_before(&mut self, oldest: Option<u64>) {
+        let oldest = oldest.unwrap_or(self.active.sequence);
+        let mut paths = Vec::new();
+        while let Some((_, path)) = self.closed.pop_front_if(|(sequence, _)| *sequence < oldest) {
+            paths.push(path);
+        }
+        if !paths.is_empty() {
+            self.ahead.remove(paths);
+        }
+    }
+
+    pub(super) fn start_thread(&mut self) -> io::Result<()> {
+        self.ahead.start_thread()
+    }
+
+    pub(super) fn stop_thread(&mut self) {
+        self.ahead.stop_thread();
+    }
+
+    /// Says what is synced now.
+    pub(super) fn write_mark(&mut self) -> io::Result<()> {
+        self.mark.write(Mark {
+            sequence: 0,
+            batch: self.last_batch,
+            last: self.standing.last,
+            vote: self.standing.vote,
+            boot_id: self.boot_id.clone(),
+        })
+    }
+
+    fn put_operation(
+        &mut self,
+        operation: &Operation,
+        batch: &mut Batch,
+        committed: &mut Committed,
+        observer: Observer<'_>,
+    ) -> io::Result<()> {
+        match operation {
+            Operation::Append(entries) => {
+                for entry in entries {
+                    let extent = self.put(Kind::Entry, entry, batch, committed, observer)?;
+                    let id = entry.id.expect("the queue takes entries with an id only");
+                    self.standing.apply(&Step::Entry(id));
+                    let segment = Arc::clone(&self.active);
+                    let change = IndexChange::Entry { segment, index: id.index, extent };
+                    committed.changes.push(change);
+                    committed.entries += 1;
+                }
+            }
+            Operation::Vote(vote) => {
+                self.put(Kind::Vote, vote, batch, committed, observer)?;
+                self.standing.apply(&Step::Vote(*vote));
+            }
+            Operation::Truncate(last) => {
+                let record = Truncated { last: *last };
+                self.put(Kind::Truncated, &record, batch, committed, observer)?;
+                self.standing.apply(&Step::Truncate(*last));
+                committed.changes.push(IndexChange::Truncate(self.standing.next_index()));
+            }
+            Operation::Purge(through) => {
+                self.put(Kind::Purged, through, batch, committed, observer)?;
+                self.standing.apply(&Step::Purge(*through));
+                committed.changes.push(IndexChange::Purge(self.standing.first_kept()));
+            }
+            Operation::Refuse(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Puts a record into the batch, or into a new one where it does not fit.
+    fn put(
+        &mut self,
+        kind: Kind,
+        message: &impl Message,
+        batch: &mut Batch,
+        committed: &mut Committed,
+        observer: Observer<'_>,
+    ) -> io::Result<Extent> {
+        let bytes = (RECORD_HEADER_BYTES + message.encoded_len()).next_multiple_of(ALIGNMENT);
+        if !batch.is_empty()
+            && (!self.has_room(batch.len() + bytes) || batch.len() + bytes > BATCH_BYTES_MAX)
+        {
+            self.flush(batch, committed, observer)?;
+        }
+        if !self.has_room(batch.len() + bytes) {
+            self.rotate(BATCH_HEADER_BYTES + bytes, observer)?;
+            *batch = self.begin_batch();
+        }
+        Ok(batch.put(kind, message))
+    }
+
+    /// Writes and syncs the batch and begins the next.
+    fn flush(
+        &mut self,
+        batch: &mut Batch,
+        committed: &mut Committed,
+        observer: Observer<'_>,
+    ) -> io::Result<()> {
+        let number = self.last_batch + 1;
+        let bytes = batch.finish(number);
+        observer(LogEvent::WriteBegins { bytes: bytes.len() });
+        self.active.file.write_at(self.end, bytes)?;
+        observer(LogEvent::SyncBegins);
+        let synced = self.active.file.sync();
+        observer(LogEvent::SyncEnded { succeeded: synced.is_ok() });
+        synced?;
+        committed.syncs += 1;
+        committed.bytes += bytes.len() as u64;
+        self.end += bytes.len() as u64;
+        self.last_batch = number;
+        self.write_mark()?;
+        let used = std::mem::replace(batch, self.begin_batch());
+        self.buffer = used.into_buffer();
+        Ok(())
+    }
+
+    /// Goes on in a new segment that has room for `bytes` at least.
+    fn rotate(&mut self, bytes: usize, observer: Observer<'_>) -> io::Result<()> {
+        let file = self.ahead.take((BATCHES_AT + bytes) as u64)?;
+        let header = SegmentHeader {
+            sequence: self.active.sequence + 1,
+            first_batch: self.last_batch + 1,
+            standing: Some(self.standing),
+        };
+        self.length = file.len()?;
+        let segment = Segment::install(self.disk.as_ref(), file, NEXT_PATH, &header)?;
+        let old = std::mem::replace(&mut self.active, Arc::new(segment));
+        self.closed.push_back((old.sequence, old.path.clone()));
+        self.end = BATCHES_AT as u64;
+        observer(LogEvent::SegmentBegan { sequence: header.sequence });
+        self.ahead.begin_next()
+    }
+
+    fn begin_batch(&mut self) -> Batch {
+        Batch::begin(std::mem::take(&mut self.buffer), self.active.sequence, self.end)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.end.saturating_add(bytes as u64) <= self.length
+    }
+}

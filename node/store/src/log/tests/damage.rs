@@ -1,0 +1,208 @@
+//! Damaged files: the log refuses or is right, and never panics.
+
+use super::*;
+
+/// Several segments, purged and truncated, everything acknowledged.
+fn rich() -> Rig {
+    let mut rig = Rig::new();
+    rig.log.save_vote(vote(3), ignore());
+    for at in 0..8 {
+        rig.append(1, at * 2..at * 2 + 2, 700);
+    }
+    rig.log.truncate_after(Some(id(1, 12)), ignore());
+    rig.append(2, 13..16, 50);
+    rig.log.purge(id(1, 2), ignore());
+    rig.writer.drain();
+    rig.log.save_vote(vote(4), ignore());
+    rig.append(4, 16..17, 50);
+    rig
+}
+
+fn content(log: &Log) -> (LogState, Option<Vote>, Vec<Entry>) {
+    let first = log.state().purged.map_or(0, |purged| purged.index + 1);
+    (log.state(), log.vote(), log.read(first..u64::MAX, usize::MAX).unwrap())
+}
+
+fn copy_of(files: &[(String, Vec<u8>)]) -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    disk.create_dir(DIRECTORY).unwrap();
+    for (path, bytes) in files {
+        disk.open(path, Open::New).unwrap().write_at(0, bytes).unwrap();
+    }
+    disk
+}
+
+/// Opens a damaged copy in the same and in another boot. Refused, or all that was acknowledged.
+fn check(files: &[(String, Vec<u8>)], what: &str) -> usize {
+    let expected = content(&rich_log());
+    let mut refused = 0;
+    for boot in [1, 2] {
+        match open(&copy_of(files), boot) {
+            Ok((log, _writer)) => assert_eq!(content(&log), expected, "{what}"),
+            Err(LogError::Damaged { file, what }) => {
+                assert!(
+                    files.iter().any(|(path, _)| *path == file) || file == mark::PATH,
+                    "{file}"
+                );
+                assert!(what.contains("join it again") || what.contains("start the"), "{what}");
+                refused += 1;
+            }
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    refused
+}
+
+fn rich_log() -> Log {
+    static LOG: std::sync::OnceLock<Log> = std::sync::OnceLock::new();
+    LOG.get_or_init(|| rich().log).clone()
+}
+
+#[test]
+fn a_flipped_byte_is_refused_or_harmless() {
+    let files = rich().disk.contents();
+    assert!(files.len() >= 4, "{} files", files.len());
+    let mut refused = 0;
+    for (number, (path, bytes)) in files.iter().enumerate() {
+        for (offset, byte) in bytes.iter().enumerate() {
+            // Zeros to the right of the last batch matter too, but not each of them.
+            if *byte == 0 && offset % 16 != 0 {
+                continue;
+            }
+            for flip in [0x01, 0xff] {
+                let mut damaged = files.clone();
+                damaged[number].1[offset] ^= flip;
+                refused += check(&damaged, &format!("{path} at {offset}"));
+            }
+        }
+    }
+    assert!(refused > 10_000, "{refused} refused");
+}
+
+#[test]
+fn a_cut_or_missing_file_is_refused_or_harmless() {
+    let files = rich().disk.contents();
+    for number in 0..files.len() {
+        for length in (0..files[number].1.len()).step_by(37) {
+            let mut damaged = files.clone();
+            damaged[number].1.truncate(length);
+            check(&damaged, &format!("{} cut at {length}", files[number].0));
+        }
+        let mut missing = files.clone();
+        let (path, _) = missing.remove(number);
+        if path != "log/next" {
+            assert_eq!(check(&missing, &format!("{path} is missing")), 2, "{path}");
+        }
+    }
+}
+
+/// Two acknowledged batches and the mark as it was after the first.
+fn two_batches() -> (Vec<(String, Vec<u8>)>, String, usize, usize) {
+    let mut rig = Rig::new();
+    rig.append(1, 0..2, 40);
+    let old_mark = read_all(&rig.disk, mark::PATH).unwrap().unwrap();
+    rig.append(1, 2..4, 40);
+    rig.append(1, 4..6, 40);
+    let path = format!("{DIRECTORY}/{}", rig.segments()[0]);
+    let bytes = read_all(&rig.disk, &path).unwrap().unwrap();
+    let first = ReadBatch::parse(&bytes, 1, BATCHES_AT).unwrap().end;
+    let second = ReadBatch::parse(&bytes, 1, first).unwrap().end;
+    let mut files = rig.disk.contents();
+    for (path, bytes) in &mut files {
+        if path == mark::PATH {
+            bytes.clone_from(&old_mark);
+        }
+    }
+    (files, path, first, second)
+}
+
+fn flipped(files: &[(String, Vec<u8>)], path: &str, offset: usize) -> MemoryDisk {
+    let mut files = files.to_vec();
+    let file = files.iter_mut().find(|(name, _)| name == path).unwrap();
+    file.1[offset] ^= 0x40;
+    copy_of(&files)
+}
+
+#[test]
+fn a_torn_tail_is_dropped_after_another_boot_only() {
+    let (files, path, _, second) = two_batches();
+    let torn = flipped(&files, &path, second + 30);
+    let (log, writer) = open(&torn, 2).unwrap();
+    assert_eq!(log.state().last, Some(id(1, 3)));
+    drop((log, writer));
+    // What was dropped is zeroed, so what comes next stands alone.
+    let mut rig = Rig::on(torn, 2);
+    rig.append(2, 4..5, 1);
+    assert_eq!(rig.restart().indexes(), [0, 1, 2, 3, 4]);
+
+    let error = open(&flipped(&files, &path, second + 30), 1).err().unwrap();
+    assert!(error.to_string().contains("the machine was not restarted since"), "{error}");
+}
+
+#[test]
+fn a_torn_tail_right_behind_the_mark_is_dropped_in_the_same_boot() {
+    let mut rig = Rig::new();
+    rig.append(1, 0..2, 40);
+    rig.disk.fail_syncs(true);
+    rig.append(1, 2..4, 40);
+    rig.disk.fail_syncs(false);
+    let path = format!("{DIRECTORY}/{}", rig.segments()[0]);
+    let bytes = read_all(&rig.disk, &path).unwrap().unwrap();
+    let end = ReadBatch::parse(&bytes, 1, BATCHES_AT).unwrap().end;
+    let torn = flipped(&rig.disk.contents(), &path, end + 30);
+    assert_eq!(open(&torn, 1).unwrap().0.state().last, Some(id(1, 1)));
+}
+
+#[test]
+fn an_invalid_batch_before_a_valid_one_is_damage_in_any_boot() {
+    let (files, path, first, _) = two_batches();
+    for offset in [first, first + 5, first + 30] {
+        for boot in [1, 2] {
+            let error = open(&flipped(&files, &path, offset), boot).err().unwrap();
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("{path} is damaged")), "{text}");
+            assert!(text.contains("batch 3 is valid and the one after batch 1 is not"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_log_behind_its_mark_is_damage_in_any_boot() {
+    let mut rig = Rig::new();
+    rig.append(1, 0..2, 40);
+    let old = rig.disk.contents();
+    rig.log.save_vote(vote(7), ignore());
+    rig.writer.drain();
+    let mut files = rig.disk.contents();
+    for (path, bytes) in &mut files {
+        if path != mark::PATH {
+            bytes.clone_from(&old.iter().find(|(name, _)| name == path).unwrap().1);
+        }
+    }
+    for boot in [1, 2] {
+        let text = open(&copy_of(&files), boot).err().unwrap().to_string();
+        assert!(text.contains("batch 2 was acknowledged"), "{text}");
+    }
+}
+
+#[test]
+fn a_record_of_a_later_version_stops_this_one() {
+    let rig = Rig::new();
+    let path = format!("{DIRECTORY}/{}", rig.segments()[0]);
+    drop(rig.writer);
+    let mut bytes = read_all(&rig.disk, &path).unwrap().unwrap();
+    let mut batch = format::Batch::begin(Vec::new(), 1, BATCHES_AT as u64);
+    batch.put(format::Kind::Vote, &vote(1));
+    let batch = batch.finish(1);
+    bytes[BATCHES_AT..BATCHES_AT + batch.len()].copy_from_slice(batch);
+    // Another kind, with its checksum made right.
+    let record = BATCHES_AT + format::BATCH_HEADER_BYTES;
+    bytes[record + 8] = 200;
+    let end = record + format::RECORD_HEADER_BYTES + prost::Message::encoded_len(&vote(1));
+    let parts = [&bytes[record..record + 4], &bytes[record + 8..end]];
+    let checksum = format::checksum(1, record as u64, &parts);
+    bytes[record + 4..record + 8].copy_from_slice(&checksum.to_le_bytes());
+    rig.disk.open(&path, Open::Existing).unwrap().write_at(0, &bytes).unwrap();
+    let text = open(&rig.disk, 1).err().unwrap().to_string();
+    assert!(text.contains("kind 200") && text.contains("start the newer program"), "{text}");
+}

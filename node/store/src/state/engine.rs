@@ -1,0 +1,57 @@
+//! The port to an ordered map that keeps the state on disk.
+
+pub(super) mod memory;
+pub(super) mod sled;
+
+/// Pairs to write; a value of none deletes.
+pub type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// The port to an ordered map that may lose, tear or roll back what was not flushed.
+///
+/// Implementations: [`SledEngine`](sled::SledEngine), and
+/// [`MemoryEngine`](memory::MemoryEngine) for simulation.
+pub trait StateEngine: Send + Sync + 'static {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// Where the engine cannot read.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
+
+    /// At most `limit` pairs with `from <= key < to`, ascending.
+    ///
+    /// # Errors
+    /// Where the engine cannot read.
+    #[expect(clippy::type_complexity, reason = "pairs of key and value")]
+    fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError>;
+
+    /// Applies all of `writes` (None deletes) as one atomic batch.
+    ///
+    /// # Errors
+    /// Where the engine cannot write; what it holds then is unknown.
+    fn write(&self, writes: Writes) -> Result<(), EngineError>;
+
+    /// Asks for what was written to reach the disk.
+    ///
+    /// # Errors
+    /// Where the engine cannot write.
+    fn flush(&self) -> Result<(), EngineError>;
+
+    /// Forgets everything.
+    ///
+    /// # Errors
+    /// Where the engine cannot write.
+    fn clear(&self) -> Result<(), EngineError>;
+
+    /// What it takes on disk.
+    fn size_bytes(&self) -> u64;
+}
+
+/// An engine's failure, as text: no caller can tell engines apart.
+#[derive(Debug, thiserror::Error)]
+#[error("state engine: {0}; free disk space or rebuild the state")]
+pub struct EngineError(pub String);

@@ -1,0 +1,31 @@
+//! Everything a change must pass.
+
+use crate::{check, step};
+
+/// Seeds that every change runs.
+const SIM_SEEDS: &str = "200";
+/// Within this many seeds each planted bug must be found.
+const PLANT_SEEDS: &str = "1000";
+
+/// Runs it.
+///
+/// # Errors
+/// The first step that fails.
+pub(crate) fn run() -> anyhow::Result<()> {
+    check::run()?;
+    let mut docs = step::cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    step::run("documentation", docs)?;
+    step::run("programs", step::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    step::run("simulation", step::program("conclave-sim", &["--seeds", SIM_SEEDS]))?;
+    for plant in ["skipped-fsync", "stale-follower-read"] {
+        step::run(
+            &format!("planted bug {plant}"),
+            step::program(
+                "conclave-sim",
+                &["--seeds", PLANT_SEEDS, "--plant", plant, "--expect-found"],
+            ),
+        )?;
+    }
+    step::run("real processes", step::program("conclave-jepsen", &["ci"]))
+}

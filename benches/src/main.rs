@@ -39,7 +39,10 @@ async fn main() -> anyhow::Result<()> {
     let span = Duration::from_secs(arguments.seconds);
     let floor = floor::measure(span)?;
     println!("floor: one writer, 512 B overwritten in a preallocated file + fdatasync");
-    println!("       {:.0}/s, p50 {:.0} us, p99 {:.0} us\n", floor.per_second, floor.p50_us, floor.p99_us);
+    println!(
+        "       {:.0}/s, p50 {:.0} us, p99 {:.0} us\n",
+        floor.per_second, floor.p50_us, floor.p99_us
+    );
 
     let cluster = Cluster::start().await?;
     println!("| operation | clients | req/s | p50 ms | p99 ms | node CPU s per 1,000 | errors |");
@@ -54,7 +57,9 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     let parts = cluster.write_parts().await?;
-    println!("\nWhere the time of one write goes (leader's own histograms, over the whole run):\n{parts}");
+    println!(
+        "\nWhere the time of one write goes (leader's own histograms, over the whole run):\n{parts}"
+    );
     if let Some(path) = &arguments.json {
         std::fs::write(path, serde_json::to_string_pretty(&(floor, all))?)?;
     }
@@ -66,8 +71,13 @@ impl Figures {
     fn row(&self) -> String {
         format!(
             "| {} | {} | {:.0} | {:.2} | {:.2} | {:.3} | {} |",
-            self.operation, self.clients, self.per_second, self.p50_ms, self.p99_ms,
-            self.cpu_seconds_per_1000, self.errors
+            self.operation,
+            self.clients,
+            self.per_second,
+            self.p50_ms,
+            self.p99_ms,
+            self.cpu_seconds_per_1000,
+            self.errors
         )
     }
 }

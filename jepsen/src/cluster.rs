@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use conclave_sdk::{Client, Config, NodeStatus};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::Deserialize;
 use tokio::process::{Child, Command};
 
@@ -42,6 +42,14 @@ impl Cluster {
     /// Starts `conclaved dev` with these further arguments and waits until it serves.
     pub(crate) async fn start(arguments: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("conclave-jepsen-").tempdir()?;
+        Self::start_in(directory, arguments).await
+    }
+
+    /// The same in a directory that an earlier start may have filled.
+    pub(crate) async fn start_in(
+        directory: tempfile::TempDir,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let ready_file = directory.path().join("ready.json");
         let mut supervisor = Command::new(conclaved()?)
             .arg("dev")
@@ -107,9 +115,21 @@ impl Cluster {
 
     /// Kills a node without warning.
     pub(crate) fn kill(&self, place: usize) -> anyhow::Result<()> {
+        self.signal(place, Signal::KILL)
+    }
+
+    /// Sends a signal to a node.
+    pub(crate) fn signal(&self, place: usize, signal: Signal) -> anyhow::Result<()> {
         let pid = i32::try_from(self.ready.nodes[place].pid)?;
         let pid = Pid::from_raw(pid).context("the node runs no more")?;
-        kill_process(pid, Signal::KILL).context("kill")
+        kill_process(pid, signal).context("kill")
+    }
+
+    /// Waits until a node that was told to stop has ended.
+    pub(crate) async fn wait_ended(&self, place: usize) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.ready.nodes[place].pid)?;
+        let pid = Pid::from_raw(pid).context("the node runs no more")?;
+        pace::until(STOP_MAX, "the end of a node", async || test_kill_process(pid).is_err()).await
     }
 
     /// Starts a node again by hand, as an operator would.
@@ -148,7 +168,12 @@ impl Cluster {
     }
 
     /// Ends the cluster in good order.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.halt().await.map(drop)
+    }
+
+    /// The same, and keeps its directory.
+    pub(crate) async fn halt(mut self) -> anyhow::Result<tempfile::TempDir> {
         for child in &mut self.restarted {
             terminate(child);
         }
@@ -158,7 +183,8 @@ impl Cluster {
         }
         terminate(&mut self.supervisor);
         pace::within(STOP_MAX, "the end of conclaved dev", self.supervisor.wait()).await??;
-        Ok(())
+        std::fs::remove_file(self.directory.path().join("ready.json"))?;
+        Ok(self.directory)
     }
 }
 
@@ -178,7 +204,11 @@ pub(crate) fn conclaved() -> anyhow::Result<PathBuf> {
 pub(crate) fn sibling(name: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe()?;
     let path = here.parent().unwrap_or(Path::new(".")).join(name);
-    anyhow::ensure!(path.exists(), "{} is not built: run `cargo build --workspace --bins`", path.display());
+    anyhow::ensure!(
+        path.exists(),
+        "{} is not built: run `cargo build --workspace --bins`",
+        path.display()
+    );
     Ok(path)
 }
 

@@ -67,7 +67,7 @@ impl Raw {
             let _ = stream.write_all(bytes).await;
             let _ = stream.flush().await;
             let mut answer = Vec::new();
-            let mut piece = [0; 16 << 10];
+            let mut piece = vec![0; 16 << 10];
             while let Ok(n) = stream.read(&mut piece).await {
                 answer.extend_from_slice(&piece[..n]);
                 if n == 0 || answer.len() > ANSWER_BYTES_MAX {
@@ -82,11 +82,10 @@ impl Raw {
 
 fn parse(answer: &[u8]) -> anyhow::Result<Answer> {
     let text = String::from_utf8_lossy(answer);
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .with_context(|| format!("no HTTP answer but {:?}", text.chars().take(80).collect::<String>()))?;
+    let status =
+        text.split(' ').nth(1).and_then(|status| status.parse().ok()).with_context(|| {
+            format!("no HTTP answer but {:?}", text.chars().take(80).collect::<String>())
+        })?;
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     Ok(Answer { status, body })
 }

@@ -39,6 +39,7 @@ enum Selection {
     BadInput,
     SealedNode,
     Membership,
+    Lifecycle,
 }
 
 impl Selection {
@@ -52,6 +53,7 @@ impl Selection {
             Self::BadInput => vec![Workload::BadInput],
             Self::SealedNode => vec![Workload::SealedNode],
             Self::Membership => vec![Workload::Membership],
+            Self::Lifecycle => vec![Workload::Lifecycle],
         }
     }
 }

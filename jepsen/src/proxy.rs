@@ -90,7 +90,8 @@ async fn pass(mut client: TcpStream, shared: Arc<Shared>) {
 
 impl Shared {
     fn loses(&self) -> bool {
-        let before = self.random.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |x| Some(next(x)));
+        let before =
+            self.random.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |x| Some(next(x)));
         // The high bits of such a generator are the good ones.
         let high = next(before.unwrap_or_default()) >> 33;
         high % 100 < self.loss_percent

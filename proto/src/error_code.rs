@@ -42,6 +42,9 @@ pub enum ErrorCode {
     Quarantined = 16,
     /// A fault of ours.
     Internal = 17,
+    /// The session of the request id is unknown or has ended: this attempt was not executed, and
+    /// whether an earlier one was is unknown.
+    SessionUnknown = 18,
 }
 
 /// What a client may do about an error.
@@ -57,7 +60,7 @@ pub enum Retry {
 
 impl ErrorCode {
     /// Every code, in the order of the discriminants.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidRequest,
         Self::CasMismatch,
         Self::PermissionDenied,
@@ -75,6 +78,7 @@ impl ErrorCode {
         Self::DeadlineExceeded,
         Self::Quarantined,
         Self::Internal,
+        Self::SessionUnknown,
     ];
 
     /// The code with this number, as it stood on the wire.
@@ -103,6 +107,7 @@ impl ErrorCode {
             Self::DeadlineExceeded => (503, Code::DeadlineExceeded, Retry::Safe),
             Self::Quarantined => (503, Code::Unavailable, Retry::Safe),
             Self::Internal => (500, Code::Internal, Retry::WithRequestId),
+            Self::SessionUnknown => (409, Code::FailedPrecondition, Retry::Never),
         }
     }
 
@@ -132,7 +137,7 @@ mod tests {
             assert_eq!(ErrorCode::from_wire(code as u32), Some(code));
         }
         assert_eq!(ErrorCode::from_wire(0), None);
-        assert_eq!(ErrorCode::from_wire(18), None);
+        assert_eq!(ErrorCode::from_wire(19), None);
     }
 
     #[test]

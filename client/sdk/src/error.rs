@@ -99,5 +99,6 @@ fn advice_for(code: ErrorCode) -> &'static str {
         ErrorCode::OutcomeUnknown => "read what it should have written before sending it again",
         ErrorCode::Quarantined => "look at the node's log and ask another node",
         ErrorCode::Internal => "look at the node's log",
+        ErrorCode::SessionUnknown => "open a new session; read before sending the request again",
     }
 }

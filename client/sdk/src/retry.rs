@@ -27,7 +27,7 @@ pub(crate) enum Replay {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// A node said so.
-    Refused { code: ErrorCode, message: String, session_unknown: bool },
+    Refused { code: ErrorCode, message: String },
     /// No connection, so nothing was sent.
     NotSent { message: String },
     /// Sent, perhaps, and no answer.
@@ -72,15 +72,14 @@ impl From<Status> for Failure {
         let text = |key: &str| status.metadata().get(key).and_then(|value| value.to_str().ok());
         let code = text(ERROR_METADATA).and_then(|number| number.parse().ok());
         if let Some(code) = code.and_then(ErrorCode::from_wire) {
-            let session_unknown = text(SESSION_METADATA) == Some("unknown");
-            return Self::Refused { code, message: status.message().to_owned(), session_unknown };
+            return Self::Refused { code, message: status.message().to_owned() };
         }
         let message = describe(&status);
         if is_connect_error(&status) {
             return Self::NotSent { message };
         }
         match foreign_code(status.code()) {
-            Some(code) => Self::Refused { code, message, session_unknown: false },
+            Some(code) => Self::Refused { code, message },
             None => Self::Lost { message },
         }
     }
@@ -141,7 +140,7 @@ pub(crate) struct Progress {
     attempts: u32,
     may_have_run: bool,
     sealed_in_a_row: usize,
-    unclear: u32,
+    faults: u32,
     new_sessions: u32,
     pause: Pause,
 }
@@ -155,7 +154,7 @@ impl Progress {
             attempts: 0,
             may_have_run: false,
             sealed_in_a_row: 0,
-            unclear: 0,
+            faults: 0,
             new_sessions: 0,
             pause: Pause { next: limits.pause_min, random: seed | 1 },
         }
@@ -178,12 +177,12 @@ impl Progress {
         let stop = match failure {
             Failure::NotSent { .. } => None,
             Failure::Lost { message } => self.after_unclear(message),
-            Failure::Refused { session_unknown: true, message, .. }
+            Failure::Refused { code: ErrorCode::SessionUnknown, message }
                 if self.replay == Replay::Tagged =>
             {
                 return self.after_unknown_session(message);
             }
-            Failure::Refused { code, message, .. } => self.after_refusal(*code, message, nodes),
+            Failure::Refused { code, message } => self.after_refusal(*code, message, nodes),
         };
         match stop {
             Some(error) => Verdict::Stop(error),
@@ -201,15 +200,13 @@ impl Progress {
             Retry::Never => refused(),
             Retry::Safe => None,
             Retry::WithRequestId => {
-                self.unclear += 1;
-                let last = self.unclear >= UNCLEAR_ANSWERS_MAX;
-                if code == ErrorCode::Internal && (last || self.replay == Replay::Once) {
-                    return refused();
+                if code == ErrorCode::Internal {
+                    self.faults += 1;
+                    if self.faults >= FAULTS_MAX || self.replay == Replay::Once {
+                        return refused();
+                    }
                 }
-                match self.after_unclear(message) {
-                    None if last => Some(self.exhausted(message)),
-                    stop => stop,
-                }
+                self.after_unclear(message)
             }
         }
     }
@@ -235,7 +232,7 @@ impl Progress {
             return Verdict::Again(pause);
         }
         Verdict::Stop(match failure {
-            Failure::Refused { code, message, .. }
+            Failure::Refused { code, message }
                 if !self.may_have_run && *code != ErrorCode::OutcomeUnknown =>
             {
                 Error::Refused { code: *code, message: message.clone() }
@@ -281,12 +278,10 @@ pub(crate) fn xorshift(mut state: u64) -> u64 {
 
 /// The number of an `ErrorCode`, on every refusal by a node.
 const ERROR_METADATA: &str = "conclave-error";
-/// `unknown` where a write was refused because its session has ended or never was.
-const SESSION_METADATA: &str = "conclave-session";
 /// Each node may say twice that it is sealed; then somebody has to act.
 const SEALED_ROUNDS_MAX: usize = 2;
-/// Answers of nodes, as against lost ones, that leave the outcome open.
-const UNCLEAR_ANSWERS_MAX: u32 = 5;
+/// Faults of the cluster that one request may meet: more are not a passing trouble.
+const FAULTS_MAX: u32 = 5;
 /// Sessions a single request may use up.
 const NEW_SESSIONS_MAX: u32 = 3;
 

@@ -76,7 +76,13 @@ fn cases() -> Vec<Case> {
         case("no object", "POST", "/v1/secret/data/a", b"[1,2]", 400),
         case("wrong type", "POST", "/v1/secret/data/a", b"{\"data\":7}", 400),
         case("no data", "POST", "/v1/secret/data/a", b"{}", 400),
-        case("wrong cas", "POST", "/v1/secret/data/a", b"{\"data\":{},\"options\":{\"cas\":[]}}", 400),
+        case(
+            "wrong cas",
+            "POST",
+            "/v1/secret/data/a",
+            b"{\"data\":{},\"options\":{\"cas\":[]}}",
+            400,
+        ),
         case("doubled key", "POST", "/v1/secret/data/a", b"{\"data\":{},\"data\":{}}", 400),
         case("deep JSON", "POST", "/v1/secret/data/a", &deep, 400),
         case("wide JSON", "POST", "/v1/secret/data/a", &wide, 400),
@@ -94,7 +100,13 @@ fn cases() -> Vec<Case> {
         case("no UTF-8", "GET", "/v1/secret/data/%ff", b"", 400),
         case("wrong method", "PURGE", "/v1/secret/data/a", b"", 405),
         case("wrong operation", "DELETE", "/v1/sys/seal", b"", 405),
-        case("init again", "PUT", "/v1/sys/init", b"{\"secret_shares\":1,\"secret_threshold\":1}", 400),
+        case(
+            "init again",
+            "PUT",
+            "/v1/sys/init",
+            b"{\"secret_shares\":1,\"secret_threshold\":1}",
+            400,
+        ),
     ]
 }
 
@@ -107,7 +119,12 @@ async fn without_quorum(cluster: &Cluster) -> anyhow::Result<u128> {
     let begun = pace::now();
     for (method, body) in [("GET", &b""[..]), ("POST", b"{\"data\":{\"a\":1}}")] {
         let answer = raw.send(method, "/v1/secret/data/a", body).await?;
-        ensure!(answer.status == 503, "{method} without a quorum: {} {}", answer.status, answer.body);
+        ensure!(
+            answer.status == 503,
+            "{method} without a quorum: {} {}",
+            answer.status,
+            answer.body
+        );
         ensure!(answer.body.contains("errors"), "{method} without a quorum: {}", answer.body);
     }
     Ok(begun.elapsed().as_millis())

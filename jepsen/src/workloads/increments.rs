@@ -60,9 +60,7 @@ async fn count(client: Client, counter: u64, times: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn through_proxies(
-    cluster: &Cluster,
-) -> anyhow::Result<(Vec<Proxy>, conclave_sdk::Config)> {
+async fn through_proxies(cluster: &Cluster) -> anyhow::Result<(Vec<Proxy>, conclave_sdk::Config)> {
     let mut config = cluster.config();
     let mut proxies = Vec::new();
     for node in &cluster.ready.nodes {

@@ -1,11 +1,17 @@
 //! Nodes leave for good and come back as new ones.
 
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::ensure;
+use conclave_sdk::Client;
 use serde_json::json;
+use tokio::process::Command;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, conclaved};
+use crate::http::Raw;
 use crate::pace;
 
 /// Removes a follower, wipes it, lets it join again under its name: it must get another id.
@@ -40,10 +46,80 @@ pub(crate) async fn run() -> anyhow::Result<String> {
     ensure!(members.iter().all(|member| member.node_id != old.id), "a removed id is back");
     let direct = cluster.client_of(&old).await?;
     ensure!(direct.kv("secret").get("k49", None).await?.is_some(), "the new node lacks a write");
+    join_by_token(&cluster, &client).await?;
     client.operator().step_down().await?;
     ensure!(cluster.leader(&client).await? != leader, "step-down did not move the leadership");
     cluster.stop().await?;
-    Ok("a removed and wiped node rejoined under its name with a new id; leadership moved".into())
+    Ok("a removed and wiped node rejoined under its name with a new id; a fourth joined by a token, once; leadership moved".into())
+}
+
+/// A node that knows no join secret joins by a single-use token.
+async fn join_by_token(cluster: &Cluster, client: &Client) -> anyhow::Result<()> {
+    let (api, config) = write_newcomer(cluster)?;
+    let mut newcomer = Command::new(conclaved()?)
+        .args(["server", "--config"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stderr(std::fs::File::create(config.with_file_name("node.log"))?)
+        .kill_on_drop(true)
+        .spawn()?;
+    pace::until(JOIN_MAX, "the newcomer's start", async || {
+        client.operator().status(Some(&api)).await.is_ok()
+    })
+    .await?;
+    let raw = Raw::new(&cluster.ready.ca_file, &api, &cluster.ready.root_token)?;
+    let token = client.operator().create_join_token(60_000).await?.token;
+    let body = json!({"join_token": token}).to_string();
+    let joined = raw.send("POST", "/v1/sys/storage/raft/join", body.as_bytes()).await?;
+    ensure!(joined.status == 200, "joining by token: {} {}", joined.status, joined.body);
+    pace::until(JOIN_MAX, "the newcomer's vote", async || {
+        let members = client.operator().members().await.unwrap_or_default();
+        members.iter().filter(|member| member.voter).count() == 4
+    })
+    .await?;
+    let spent = client.operator().status(Some(&api)).await?;
+    ensure!(spent.sealed, "a node was unsealed by peers although its configuration does not ask");
+    newcomer.kill().await?;
+    std::fs::remove_dir_all(config.with_file_name("data"))?;
+    let mut again = Command::new(conclaved()?)
+        .args(["server", "--config"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    pace::until(JOIN_MAX, "the second start", async || {
+        client.operator().status(Some(&api)).await.is_ok_and(|status| !status.initialized)
+    })
+    .await?;
+    let refused = raw.send("POST", "/v1/sys/storage/raft/join", body.as_bytes()).await?;
+    ensure!(refused.status == 400, "a spent token: {} {}", refused.status, refused.body);
+    again.kill().await?;
+    client.operator().remove_member("newcomer").await?;
+    Ok(())
+}
+
+/// A configuration without join secret and peers, on ports of its own.
+fn write_newcomer(cluster: &Cluster) -> anyhow::Result<(String, PathBuf)> {
+    let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    let [api, peer] = [listeners[0].local_addr()?, listeners[1].local_addr()?];
+    let folder = cluster.directory.path().join("newcomer");
+    std::fs::create_dir(&folder)?;
+    let certificate = |file| cluster.ready.nodes[0].config.with_file_name(file);
+    let config = json!({
+        "api_addr": format!("https://{api}"),
+        "cluster_addr": peer.to_string(),
+        "listener": {"tcp": {
+            "address": api.to_string(),
+            "cluster_address": peer.to_string(),
+            "tls_cert_file": certificate("api.crt"),
+            "tls_key_file": certificate("api.key"),
+        }},
+        "storage": {"raft": {"path": "data", "node_id": "newcomer"}},
+    });
+    let path = folder.join("config.json");
+    std::fs::write(&path, config.to_string())?;
+    Ok((format!("https://{api}"), path))
 }
 
 const JOIN_MAX: Duration = Duration::from_secs(30);

@@ -4,6 +4,7 @@ mod bad_input;
 mod canary;
 mod increments;
 mod kill;
+mod lifecycle;
 mod membership;
 mod sealed_node;
 mod writers;
@@ -25,10 +26,12 @@ pub(crate) enum Workload {
     SealedNode,
     /// Nodes leave and join.
     Membership,
+    /// Starting, reloading and stopping.
+    Lifecycle,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::KillLeader,
         Self::KillAll,
         Self::Increments,
@@ -36,6 +39,7 @@ impl Workload {
         Self::BadInput,
         Self::SealedNode,
         Self::Membership,
+        Self::Lifecycle,
     ];
 
     /// Its name on the command line.
@@ -48,6 +52,7 @@ impl Workload {
             Self::BadInput => "bad-input",
             Self::SealedNode => "sealed-node",
             Self::Membership => "membership",
+            Self::Lifecycle => "lifecycle",
         }
     }
 
@@ -61,6 +66,7 @@ impl Workload {
             Self::BadInput => bad_input::run().await,
             Self::SealedNode => sealed_node::run().await,
             Self::Membership => membership::run().await,
+            Self::Lifecycle => lifecycle::run().await,
         }
     }
 }

@@ -3,18 +3,20 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
-use conclave_memory::SecretKey;
 use conclave_ports::Ports;
 
-use crate::aead::{self, NonceBytes, Place, RecordKind};
+use crate::aead::{self, NonceBytes, Place};
 use crate::count::{MessageLimits, Reservation};
+use crate::envelope::PeerSealer;
 use crate::error::{BarrierError, damaged};
 use crate::keyring::{self, HashPurpose, Keyring, KeyringKey};
-use crate::ledger::{Batch, Committed, Condition, Key, Ledger, LedgerView, Write};
+use crate::ledger::{Ledger, LedgerView};
 use crate::listing::ListingCache;
+use crate::new_barrier::NewBarrier;
 use crate::nonce::NonceSource;
 use crate::places;
-use crate::seal_record::{self, NewRecipient, RootKey, seal_record, wrap_root_key};
+use crate::records::keyring::KeyringRow;
+use crate::seal_record::{NewRecipient, RootKey, seal_record};
 use crate::transaction::Transaction;
 
 /// The unsealed barrier.
@@ -29,6 +31,7 @@ pub struct Barrier {
     /// Replaced by [`Self::follow`] only, and only by a newer revision.
     keyring: RwLock<Arc<Keyring>>,
     pub(crate) nonces: NonceSource,
+    peer_sealer: PeerSealer,
     /// What this node may still seal; see `count`.
     pub(crate) reservation: Mutex<Reservation>,
     pub(crate) limits: MessageLimits,
@@ -36,14 +39,10 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// Writes seal record and keyring into an empty ledger, in one batch that requires it to be
-    /// empty.
-    ///
-    /// **There is at least one recipient**: a root key that nothing wraps would be lost.
+    /// Makes a cluster that holds nothing yet; [`NewBarrier`] for one that begins with more.
     ///
     /// # Errors
-    /// `AlreadyInitialized`; `Ledger`, where `OutcomeUnknown` means that the shares just made may or
-    /// may not be the cluster's.
+    /// As [`NewBarrier::make`] and [`NewBarrier::commit`].
     pub async fn initialise(
         ledger: Arc<dyn Ledger>,
         ports: Ports,
@@ -51,30 +50,10 @@ impl Barrier {
         cluster_name: &str,
         recipients: Vec<NewRecipient>,
     ) -> Result<Self, BarrierError> {
-        assert!(!recipients.is_empty(), "a root key needs somebody who can open it");
-        let view = ledger.view();
-        if seal_record(&*view)?.is_some() {
-            return Err(BarrierError::AlreadyInitialized);
-        }
-        let root_key = RootKey::new(SecretKey::fill_with(|key| ports.rng.fill(key)));
-        let wrapped = recipients.iter().map(|recipient| {
-            wrap_root_key(&root_key, &cluster_id, recipient, ports.random::<12>())
-        });
-        let seal_row = seal_record::encode(&cluster_id, cluster_name, wrapped.collect());
-        let keyring_key = KeyringKey::derive(&root_key, &cluster_id);
-        let keyring = keyring::make_keyring(&ports, view.stamped_ms());
-        let keyring_row = keyring_key.seal(
-            &cluster_id,
-            &places::keyring(),
-            RecordKind::Keyring,
-            ports.random::<12>(),
-            &keyring::encode(&keyring),
-        );
-        drop((view, keyring));
-        match ledger.commit(first_batch(seal_row, keyring_row)).await? {
-            Committed::Applied { .. } => Self::open(ledger, ports, root_key),
-            _ => Err(BarrierError::AlreadyInitialized),
-        }
+        let new = NewBarrier::make(ledger, ports, cluster_id, cluster_name, recipients)?;
+        let nothing = new.transaction();
+        let barrier = new.commit(nothing).await?;
+        Ok(Arc::into_inner(barrier).expect("nobody else has seen a barrier just made"))
     }
 
     /// Opens the keyring with the root key, at the ledger's newest applied revision.
@@ -92,16 +71,30 @@ impl Barrier {
         let keyring_key = KeyringKey::derive(&root_key, &cluster_id);
         let row = view.get(&places::keyring())?.ok_or(BarrierError::NotInitialized)?;
         let opened = keyring::decode(&keyring_key, &cluster_id, &row)?;
-        let keyring = Keyring::new(&opened, row.revision, cluster_id)?;
         drop(view);
+        Self::with_keyring(ledger, ports, cluster_id, root_key, (&opened, row.revision))
+    }
+
+    /// A barrier whose keyring is this one, of this revision.
+    pub(crate) fn with_keyring(
+        ledger: Arc<dyn Ledger>,
+        ports: Ports,
+        cluster_id: [u8; 16],
+        root_key: RootKey,
+        (opened, revision): (&KeyringRow, u64),
+    ) -> Result<Self, BarrierError> {
+        let keyring = Keyring::new(opened, revision, cluster_id)?;
+        let envelope_secret = keyring::envelope_secret(opened, &cluster_id)?;
+        let peer_sealer = PeerSealer::new(&envelope_secret, cluster_id, ports.random());
         Ok(Self {
+            keyring_key: KeyringKey::derive(&root_key, &cluster_id),
             ledger,
             ports,
             cluster_id,
             root_key,
-            keyring_key,
             keyring: RwLock::new(Arc::new(keyring)),
             nonces: NonceSource::new(),
+            peer_sealer,
             reservation: Mutex::default(),
             limits: MessageLimits::default(),
             listings: Mutex::default(),
@@ -173,6 +166,11 @@ impl Barrier {
         self.keyring().hash(purpose, data)
     }
 
+    /// What this node and its unsealed peers hand each other goes through it.
+    pub fn peer_sealer(&self) -> &PeerSealer {
+        &self.peer_sealer
+    }
+
     /// A transaction over one view.
     pub fn transaction(self: &Arc<Self>, view: Arc<dyn LedgerView>) -> Transaction {
         Transaction::new(Arc::clone(self), view)
@@ -205,19 +203,5 @@ impl Barrier {
             BarrierError::Damaged(format!("the keyring has no term {term}; restore a backup"))
         })?;
         key.open(term, place, record).map(Bytes::from).map_err(|_| wrong())
-    }
-}
-
-/// Seal record and keyring, on the condition that nothing at all stands in the ledger.
-fn first_batch(seal_row: Bytes, keyring_row: Bytes) -> Batch {
-    let put = |key: Key, value: Bytes| Write { key, value: Some(value) };
-    Batch {
-        conditions: vec![
-            Condition::Key { key: places::seal(), revision: 0 },
-            Condition::Key { key: places::keyring(), revision: 0 },
-            Condition::Children { directory: Vec::new(), revision: 0 },
-        ],
-        writes: vec![put(places::seal(), seal_row), put(places::keyring(), keyring_row)],
-        ..Batch::default()
     }
 }

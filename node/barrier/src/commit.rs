@@ -1,5 +1,7 @@
 //! Committing: what a transaction planned, sealed into one batch.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::aead::{OVERHEAD_BYTES, Place, RecordKind};
@@ -57,45 +59,60 @@ pub enum CommitOutcome {
 }
 
 impl Transaction {
-    /// Seals and commits all of it as one entry. With nothing to write there is no entry, and so no
-    /// condition is checked: whoever answers needs a read barrier instead.
+    /// Seals and commits all of it as one entry. Without a write and without a tag there is no
+    /// entry, and so no condition is checked: whoever answers needs a read barrier instead. A tag
+    /// alone makes an entry, because only the ledger knows whether the same request ran before.
     ///
     /// # Errors
     /// `Ledger`, with `TooLarge` before anything is sealed; `Damaged` where a replayed reply does
     /// not open.
     pub async fn commit(self, tag: Option<RequestTag>) -> Result<CommitOutcome, BarrierError> {
-        if self.is_empty() {
+        if self.is_empty() && tag.is_none() {
             return Ok(CommitOutcome::Applied { revision: self.view.revision() });
         }
-        let Self { barrier, view, rows, directories, writes, session } = self;
-        // An open view keeps undo records alive below; from here on nothing is read.
-        drop(view);
-        let reply = tag.as_ref().map_or(&[][..], |tag| kept(&tag.reply));
-        let bytes: usize = writes.iter().map(|(key, pending)| write_bytes(key, pending)).sum();
-        check_size(bytes + reply.len())?;
-        let puts = writes.values().filter(|pending| pending.value.is_some()).count();
-        let messages = puts + usize::from(!reply.is_empty());
-        let keyring = if messages == 0 {
-            barrier.keyring()
-        } else {
-            barrier.take_messages(messages as u64).await?
+        let tag = tag.as_ref();
+        self.check_size(tag)?;
+        let barrier = Arc::clone(&self.barrier);
+        let keyring = match self.messages(tag) {
+            0 => barrier.keyring(),
+            messages => barrier.take_messages(messages).await?,
         };
+        let committed = barrier.ledger.commit(self.seal(&keyring, tag)).await?;
+        barrier.outcome(committed, tag)
+    }
+
+    /// How many messages [`Self::seal`] seals: what must be counted before.
+    pub(crate) fn messages(&self, tag: Option<&RequestTag>) -> u64 {
+        let puts = self.writes.values().filter(|pending| pending.value.is_some()).count();
+        puts as u64 + u64::from(tag.is_some_and(|tag| !kept(&tag.reply).is_empty()))
+    }
+
+    /// All of it as one batch. The view is given up: an open one keeps undo records alive below.
+    pub(crate) fn seal(self, keyring: &Keyring, tag: Option<&RequestTag>) -> Batch {
+        let Self { barrier, view: _, rows, directories, writes, session } = self;
         let rows = rows.into_iter().map(|(key, revision)| Condition::Key { key, revision });
         let directories = directories
             .into_iter()
             .map(|(directory, revision)| Condition::Children { directory, revision });
-        let batch = Batch {
-            request_id: tag.as_ref().map(|tag| barrier.seal_tag(&keyring, tag)),
+        Batch {
+            request_id: tag.map(|tag| barrier.seal_tag(keyring, tag)),
             conditions: rows.chain(directories).collect(),
             writes: writes
                 .into_iter()
-                .map(|(key, pending)| barrier.seal_write(&keyring, key, &pending))
+                .map(|(key, pending)| barrier.seal_write(keyring, key, &pending))
                 .collect(),
             event: None,
             session,
-        };
-        let committed = barrier.ledger.commit(batch).await?;
-        barrier.outcome(committed, tag.as_ref())
+        }
+    }
+
+    fn check_size(&self, tag: Option<&RequestTag>) -> Result<(), BarrierError> {
+        let writes = self.writes.iter().map(|(key, pending)| write_bytes(key, pending));
+        let bytes = writes.sum::<usize>() + tag.map_or(0, |tag| kept(&tag.reply).len());
+        if bytes > BATCH_BYTES_MAX {
+            return Err(LedgerError::TooLarge { bytes, bytes_max: BATCH_BYTES_MAX }.into());
+        }
+        Ok(())
     }
 }
 
@@ -178,13 +195,6 @@ fn reply_place<'a>(cluster_id: &'a [u8; 16], name: &'a [Bytes; 3]) -> Place<'a> 
 fn write_bytes(key: &Key, pending: &Pending) -> usize {
     let name: usize = key.segments.iter().map(|segment| segment.len() + 2).sum();
     name + pending.value.as_ref().map_or(0, |value| value.len() + OVERHEAD_BYTES)
-}
-
-fn check_size(bytes: usize) -> Result<(), BarrierError> {
-    if bytes > BATCH_BYTES_MAX {
-        return Err(LedgerError::TooLarge { bytes, bytes_max: BATCH_BYTES_MAX }.into());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -186,12 +186,12 @@ impl Barrier {
         Ok((record.reserved, row.revision))
     }
 
-    fn count_write(&self, term: u32, reserved: u64) -> Write {
+    pub(crate) fn count_write(&self, term: u32, reserved: u64) -> Write {
         let record = CountRow { format: FORMAT.into(), reserved };
         self.own_write(places::count(term), RecordKind::Count, &record.encode_to_vec())
     }
 
-    fn own_write(&self, key: Key, kind: RecordKind, plaintext: &[u8]) -> Write {
+    pub(crate) fn own_write(&self, key: Key, kind: RecordKind, plaintext: &[u8]) -> Write {
         let nonce = self.make_nonce();
         let value = self.keyring_key.seal(&self.cluster_id, &key, kind, nonce, plaintext);
         Write { key, value: Some(value) }

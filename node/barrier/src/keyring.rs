@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::aead::{AeadKey, FORMAT, NonceBytes, Place, RecordKind, TERM_ROOT, Unopened};
 use crate::derive::derive_key;
+use crate::envelope::EnvelopeSecret;
 use crate::error::{BarrierError, damaged};
 use crate::ledger::{Key, Row};
 use crate::names::NameKey;
@@ -216,6 +217,15 @@ impl Keyring {
         let key = self.hash_keys[purpose as usize].expose();
         hmac::sign(key, data).as_ref().try_into().expect("SHA-256 gives 32 bytes")
     }
+}
+
+/// The secret of envelopes between members: the same in all terms, so members whose keyrings differ
+/// in age understand each other.
+pub(crate) fn envelope_secret(
+    row: &KeyringRow,
+    cluster_id: &[u8; 16],
+) -> Result<EnvelopeSecret, BarrierError> {
+    Ok(EnvelopeSecret::derive(&secret(&row.hash_secret)?, cluster_id))
 }
 
 /// `K of purpose = HKDF(hash secret, "conclave v1 hash", purpose)` (RFC 5869).

@@ -164,6 +164,9 @@ pub enum LedgerError {
         /// What it may have.
         bytes_max: usize,
     },
+    /// The batch breaks a rule of the ledger, which is named; nothing was proposed.
+    #[error("the batch is not valid: {0}")]
+    Invalid(String),
     /// The view is too old to be kept; take a new one.
     #[error("the view is too old")]
     ViewExpired,

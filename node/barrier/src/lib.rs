@@ -19,10 +19,11 @@
 //!     ┌──────────┴────┬─────────────────────────────┐
 //!  data key        name secret                    hash secret
 //!  of each term    of each id                       │ HKDF with each purpose
-//!     │               │ HKDF with namespace, mount  │
-//!  AES-256-GCM     AES-256-SIV                    HMAC-SHA-256
-//!  values,         each segment, bound to         tokens, accessors, audit,
-//!  replies         its parent directory           sessions, fingerprints
+//!     │               │ HKDF with namespace, mount  ├─────────────────┐
+//!  AES-256-GCM     AES-256-SIV                    HMAC-SHA-256      envelope secret
+//!  values,         each segment, bound to         tokens, accessors,  │ HKDF with purpose, salt
+//!  replies         its parent directory           audit, sessions,  AES-256-GCM
+//!                                                 fingerprints      requests between members
 //! ```
 //!
 //! Two sealings never share a key: each purpose has a type of its own, each derivation a label.
@@ -30,7 +31,7 @@
 //! condition of the one batch it commits.
 //!
 //! Suggested reading order: [`Path`], `aead` (frame and associated data), `names`, `keyring`,
-//! [`Barrier`], [`Transaction`], `commit`, `count`.
+//! [`Barrier`], [`Transaction`], `commit`, `count`, [`NewBarrier`]; [`PeerSealer`] stands apart.
 //!
 //! Rotating name secrets online is not here yet; the key id in each sealed segment and the list of
 //! secrets in the keyring are what it needs on disk.
@@ -58,15 +59,21 @@ mod commit;
 mod count;
 mod listing;
 
+mod new_barrier;
+
+mod envelope;
+
 #[cfg(test)]
 mod testing;
 
 pub use barrier::Barrier;
 pub use commit::{CommitOutcome, RequestTag};
 pub use count::MessageLimits;
+pub use envelope::{EnvelopeError, EnvelopeId, PeerSealer, Route};
 pub use error::BarrierError;
 pub use keyring::HashPurpose;
 pub use listing::Names;
+pub use new_barrier::NewBarrier;
 pub use path::{MountId, NamespaceId, Path};
 pub use seal_record::{
     NewRecipient, Recipient, RootKey, SealKey, SealRecord, seal_record, unwrap_root_key,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -26,12 +27,22 @@ const PAGE_CHILDREN: usize = 1024;
 const CLEAR_SEGMENTS: usize = 2;
 
 /// An opened row.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Plain {
     /// The value in clear.
     pub value: Bytes,
     /// Of the write that put it there; 0 for a value that this transaction put itself.
     pub revision: u64,
+}
+
+/// Tells the size of the value, which is secret.
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plain")
+            .field("value_bytes", &self.value.len())
+            .field("revision", &self.revision)
+            .finish()
+    }
 }
 
 /// What this transaction does to one row.

@@ -1,4 +1,5 @@
 //! The one canonicaliser: routing, policy, audit and storage see what passed here, and only that.
+//! The doors only decode; they ask here, too, before they read a body.
 
 use crate::{Error, Operation};
 
@@ -14,7 +15,7 @@ pub(crate) const SEGMENTS_MAX: usize = 64;
 /// A path with exactly one spelling: segments that are not empty, `.` or `..`, joined by single
 /// slashes, without one in front; one at the end if and only if the operation is LIST.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CanonicalPath(String);
+pub struct CanonicalPath(String);
 
 impl CanonicalPath {
     /// Takes a path that was percent-decoded once. Folds only what clients rely on: a LIST gets its
@@ -22,7 +23,7 @@ impl CanonicalPath {
     ///
     /// # Errors
     /// `InvalidRequest`, naming the rule.
-    pub(crate) fn new(path: &str, operation: Operation) -> Result<Self, Error> {
+    pub fn new(path: &str, operation: Operation) -> Result<Self, Error> {
         let list = operation == Operation::List;
         let inner = if list { path.strip_suffix('/').unwrap_or(path) } else { path };
         check(inner)
@@ -31,7 +32,8 @@ impl CanonicalPath {
         Ok(Self([inner, slash].concat()))
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// The path's one spelling.
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -71,8 +73,9 @@ fn check_segment(segment: &str) -> Result<(), String> {
 /// Two names that look the same must be the same.
 fn is_forbidden(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\\' | '\u{ad}' | '\u{feff}')
+        || matches!(c, '\\' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Whether `%` and two hexadecimal digits are left after decoding once: somebody encoded twice,
@@ -117,7 +120,16 @@ mod tests {
     /// THREATS row 5: what decoders disagree about.
     #[test]
     fn row_005_control_and_invisible_characters_are_refused() {
-        for path in ["a\0b", "a\r\nb", "a\u{7f}", "a\u{200b}b", "a\u{202e}b", "\u{feff}a", "a\tb"] {
+        for path in [
+            "a\0b",
+            "a\r\nb",
+            "a\u{7f}",
+            "a\u{200b}b",
+            "a\u{202e}b",
+            "\u{feff}a",
+            "a\tb",
+            "a\u{e0041}",
+        ] {
             assert_eq!(accepted(path, Operation::Read), None, "{path:?}");
         }
     }

@@ -63,6 +63,7 @@ pub(crate) fn from_ledger(error: LedgerError) -> Error {
         LedgerError::ViewExpired => (ErrorCode::Busy, "too many reads at old revisions; try again"),
         LedgerError::OutcomeUnknown => return outcome_unknown(),
         LedgerError::TooLarge { bytes, bytes_max } => return too_large(bytes, bytes_max),
+        LedgerError::Invalid(why) => return Error::invalid(why),
         LedgerError::Damaged(detail) => return Error::internal(detail),
     };
     Error::new(code, message)

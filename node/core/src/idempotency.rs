@@ -15,11 +15,6 @@ use conclave_barrier::{Barrier, CommitOutcome, HashPurpose, RequestTag};
 use crate::canonical::CanonicalPath;
 use crate::{Error, ErrorCode, Request, Response, Token, reply};
 
-/// What a caller is told whose session is unknown or over. Doors compare with it to tell this
-/// `OutcomeUnknown` from the others: a request that was sent for the first time has not run.
-pub const SESSION_UNKNOWN: &str =
-    "unknown or ended session: the outcome is unknown; open a new session";
-
 type Answer = Result<conclave_mount::Response, Error>;
 
 /// What goes into the log with the request. `None` where the client named no id, or where the
@@ -61,9 +56,10 @@ pub(crate) fn conclude(outcome: CommitOutcome, answer: Answer) -> Result<Option<
             ErrorCode::Conflict,
             "this request id was used for another request; use a new number for every request",
         )),
-        CommitOutcome::SessionUnknown => {
-            Err(Error::new(ErrorCode::OutcomeUnknown, SESSION_UNKNOWN))
-        }
+        CommitOutcome::SessionUnknown => Err(Error::new(
+            ErrorCode::SessionUnknown,
+            "unknown or ended session: whether the request ran before is unknown; open a new session",
+        )),
         CommitOutcome::SessionLimit => Err(Error::new(
             ErrorCode::Busy,
             "too many open sessions of this token, or too many requests in this session whose \
@@ -122,6 +118,7 @@ fn is_settled(code: ErrorCode) -> bool {
         | ErrorCode::NoLeader
         | ErrorCode::Unavailable
         | ErrorCode::OutcomeUnknown
+        | ErrorCode::SessionUnknown
         | ErrorCode::DeadlineExceeded
         | ErrorCode::Quarantined
         | ErrorCode::Internal => false,

@@ -2,38 +2,35 @@
 
 use std::sync::Arc;
 
-use conclave_barrier::Barrier;
+use conclave_barrier::{Barrier, NewBarrier};
 use conclave_ports::Ports;
 use zeroize::Zeroizing;
 
-use crate::update::update;
-use crate::{Core, Error, cluster_secrets, errors, mounts, rows, token};
+use crate::{Core, Error, call, cluster_secrets, errors, mounts, token};
 
 impl Core {
-    /// Writes mount table, root token and the cluster's own secrets into a ledger whose barrier was
-    /// just initialised, all in one entry, and returns the text of the root token: the only time
-    /// that anybody sees it.
+    /// Makes the cluster: keys, mount table, root token and the cluster's own secrets, all in one
+    /// entry, so that no cluster lacks any of them. Returns the barrier and the text of the root
+    /// token: the only time that anybody sees it.
     ///
     /// # Errors
     /// `InvalidRequest` where that was done before; otherwise as a write.
     pub async fn initialise(
-        barrier: &Arc<Barrier>,
+        new: NewBarrier,
         ports: &Ports,
         secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
-    ) -> Result<Zeroizing<String>, Error> {
+    ) -> Result<(Arc<Barrier>, Zeroizing<String>), Error> {
+        let point = new.barrier().ledger().read_barrier().await.map_err(errors::from_ledger)?;
         let text = token::make_text(ports);
         let accessor = token::make_base62(ports);
-        update(barrier, |tx, now_ms| {
-            if tx.get(&rows::mounts()).map_err(errors::from_barrier)?.is_some() {
-                return Err(Error::invalid(
-                    "the cluster is initialised already; unseal it instead",
-                ));
-            }
-            mounts::create_table(tx, ports)?;
-            token::create_root(barrier, tx, &text, &accessor, now_ms)?;
-            secrets.iter().try_for_each(|(name, bytes)| cluster_secrets::put(tx, name, bytes))
-        })
-        .await?;
-        Ok(text)
+        let mut tx = new.transaction();
+        let now_ms = call::now_ms(&point, &tx);
+        mounts::create_table(&mut tx, ports)?;
+        token::create_root(new.barrier(), &mut tx, &text, &accessor, now_ms)?;
+        for (name, bytes) in &secrets {
+            cluster_secrets::put(&mut tx, name, bytes)?;
+        }
+        let barrier = new.commit(tx).await.map_err(errors::from_barrier)?;
+        Ok((barrier, text))
     }
 }

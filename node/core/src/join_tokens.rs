@@ -1,7 +1,7 @@
 //! Single-use secrets by which a new node proves that it may join.
 //!
 //! The text that an operator carries is `base64url(JSON)` without padding, where JSON is
-//! `{"v":1,"id":…,"secret":…,"addrs":[…]}`: id and secret in base64url, addresses of the members'
+//! `{"v":1,"id":…,"secret":…,"addrs":[…]}`: id and secret in hex, addresses of the members'
 //! peer listeners. The secret is kept sealed, because both sides prove it by HMAC.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::update::update;
-use crate::{Core, Error, ErrorCode, MemberList, errors, rows};
+use crate::{Core, Error, ErrorCode, MemberList, call, errors, rows};
 
 /// How long a join token lives at most, and where nobody says.
 pub(crate) const TTL_MAX: Duration = Duration::from_secs(600);
@@ -62,7 +62,7 @@ impl Core {
         let ledger = self.barrier.ledger();
         let point = ledger.read_barrier().await.map_err(errors::from_ledger)?;
         let mut tx = self.barrier.transaction(ledger.view());
-        let now_ms = point.leader_ms.max(tx.view().stamped_ms());
+        let now_ms = call::now_ms(&point, &tx);
         read(&mut tx, id, now_ms)
     }
 
@@ -111,13 +111,14 @@ impl JoinToken {
         struct Text<'a> {
             v: u32,
             id: String,
-            secret: String,
+            secret: &'a str,
             addrs: Vec<&'a str>,
         }
+        let secret = Zeroizing::new(hex::encode(self.secret.as_slice()));
         let text = Text {
             v: 1,
-            id: rows::encode(&self.id),
-            secret: rows::encode(self.secret.as_slice()),
+            id: hex::encode(self.id),
+            secret: &secret,
             addrs: members.members.iter().map(|member| member.cluster_addr.as_str()).collect(),
         };
         let json = serde_json::to_vec(&text)
@@ -134,7 +135,7 @@ fn read(tx: &mut Transaction, id: &[u8], now_ms: u64) -> Result<Zeroizing<Vec<u8
     let record = JoinTokenRecord::decode(row.value)
         .map_err(|error| Error::internal(format!("a join token cannot be read: {error}")))?;
     let secret = Zeroizing::new(record.secret);
-    if record.expires_ms < now_ms { Err(refused()) } else { Ok(secret) }
+    if record.expires_ms <= now_ms { Err(refused()) } else { Ok(secret) }
 }
 
 fn refused() -> Error {

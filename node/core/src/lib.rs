@@ -51,9 +51,10 @@ mod testing;
 mod tests;
 
 pub use self::core::{Core, CoreParts};
+pub use canonical::CanonicalPath;
 pub use conclave_mount::{Access, EngineError as Error, ErrorCode, Operation};
-pub use idempotency::SESSION_UNKNOWN;
 pub use join_tokens::JoinToken;
+pub use limits::is_root_namespace;
 pub use operator::{JoinTokenGrant, Member, MemberList, Operator};
 pub use registry::EngineRegistry;
 pub use request::{Idempotency, ReadLevel, Request, Response, Token};

@@ -21,7 +21,7 @@ use crate::token::Permit;
 use crate::turns::Turn;
 use crate::update::ATTEMPTS_MAX;
 use crate::{Access, Core, Error, Request, Response, Token};
-use crate::{errors, idempotency, limits, rows, storage, sys, token};
+use crate::{errors, idempotency, limits, storage, sys, token};
 
 impl Core {
     /// Serves one request, wherever [`Core::access`] says that it must run.
@@ -124,10 +124,6 @@ impl Core {
         }
         if answer.is_err() {
             tx = self.barrier.transaction(tx.view().clone());
-        }
-        if tx.is_empty() {
-            // The barrier makes no entry of nothing, and this one must reach the log.
-            tx.delete(&rows::nothing()).map_err(errors::from_barrier)?;
         }
         progress.begin();
         let outcome = tx.commit(tag).await;

@@ -33,7 +33,7 @@ pub(crate) fn encode(answer: &Result<conclave_mount::Response, Error>) -> Bytes 
         },
         Err(error) => ReplyRecord {
             data: error.data.clone(),
-            error_code: number(error.code),
+            error_code: error.code as u32,
             error_message: error.message.clone(),
             ..ReplyRecord::default()
         },
@@ -54,7 +54,7 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Result<conclave_mount::Response, Er
     if record.error_code == 0 {
         return Ok(Ok(conclave_mount::Response { data: record.data, warnings: record.warnings }));
     }
-    let code = CODES.into_iter().find(|code| number(*code) == record.error_code);
+    let code = CODES.into_iter().find(|code| *code as u32 == record.error_code);
     let code = code.ok_or_else(|| Error::internal("a kept reply has an unknown error code"))?;
     let mut error = Error::new(code, record.error_message);
     error.data = record.data;
@@ -71,28 +71,6 @@ const CODES: [ErrorCode; 7] = [
     ErrorCode::Conflict,
     ErrorCode::TooLarge,
 ];
-
-/// Numbers as the wire has them; never reused.
-const fn number(code: ErrorCode) -> u32 {
-    match code {
-        ErrorCode::InvalidRequest => 1,
-        ErrorCode::CasMismatch => 2,
-        ErrorCode::PermissionDenied => 3,
-        ErrorCode::NotFound => 4,
-        ErrorCode::UnsupportedOperation => 5,
-        ErrorCode::Conflict => 6,
-        ErrorCode::TooLarge => 7,
-        ErrorCode::Busy => 9,
-        ErrorCode::NotInitialized => 10,
-        ErrorCode::Sealed => 11,
-        ErrorCode::NoLeader => 12,
-        ErrorCode::Unavailable => 13,
-        ErrorCode::OutcomeUnknown => 14,
-        ErrorCode::DeadlineExceeded => 15,
-        ErrorCode::Quarantined => 16,
-        ErrorCode::Internal => 17,
-    }
-}
 
 #[cfg(test)]
 mod tests {

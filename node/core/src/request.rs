@@ -1,6 +1,7 @@
 //! A request as both doors hand it in, and its answer, free of any protocol.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ pub struct Request {
     pub namespace: String,
     /// Absent where the client sent none.
     pub token: Option<Token>,
-    /// A JSON object, or empty.
+    /// A JSON object, or empty; the doors have checked its shape.
     pub body: Bytes,
     /// Query parameters, percent-decoded.
     pub query: BTreeMap<String, String>,
@@ -87,7 +88,7 @@ pub struct Request {
 }
 
 /// The answer to a request.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Response {
     /// JSON of `data`; `None` where there is nothing to say (HTTP 204).
     pub data: Option<Bytes>,
@@ -101,5 +102,17 @@ impl Response {
     /// An engine's answer at this revision.
     pub(crate) fn new(answer: conclave_mount::Response, revision: u64) -> Self {
         Self { data: answer.data, warnings: answer.warnings, revision }
+    }
+}
+
+/// Tells the size of the data, which is secret.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let data_bytes = self.data.as_ref().map(Bytes::len);
+        f.debug_struct("Response")
+            .field("data_bytes", &data_bytes)
+            .field("warnings", &self.warnings)
+            .field("revision", &self.revision)
+            .finish()
     }
 }

@@ -6,7 +6,6 @@
 //! tokens/<hash>       flat      a token, under the keyed hash of its text
 //! accessors/<hash>    flat      which token an accessor stands for
 //! join-tokens/<id>    flat      a join token that was not used yet
-//! nothing             flat      never there
 //! ```
 //!
 //! Flat directories keep no revision: what comes and goes in them disturbs nobody.
@@ -33,11 +32,6 @@ pub(crate) fn accessor(hash: &[u8; 32]) -> Path {
 
 pub(crate) fn join_token(id: &[u8]) -> Path {
     path(&["join-tokens", &encode(id)], true)
-}
-
-/// A row that nobody ever puts: deleting it is the entry of a request that writes nothing.
-pub(crate) fn nothing() -> Path {
-    path(&["nothing"], true)
 }
 
 /// Bytes as text for names and tokens.

@@ -10,7 +10,7 @@ use conclave_barrier::ledger::{
     Batch, Child, Committed, Condition, Key, Ledger, LedgerError, LedgerView, ReadPoint, Row,
     SessionChange,
 };
-use conclave_barrier::{Barrier, NewRecipient, SealKey};
+use conclave_barrier::{Barrier, NewBarrier, NewRecipient, SealKey};
 use conclave_memory::SecretKey;
 use conclave_ports::{Clock, Ports, Rng, Spawn};
 use futures::FutureExt;
@@ -68,7 +68,7 @@ pub(crate) struct MemoryLedger {
 }
 
 impl MemoryLedger {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: Mutex::default(),
             now_ms: AtomicU64::new(START_MS),
@@ -381,13 +381,13 @@ impl Bench {
         let ledger = Arc::new(MemoryLedger::new());
         let world = Arc::new(World::default());
         let ports = Ports { clock: world.clone(), rng: world.clone(), spawn: world.clone() };
-        let key = SealKey::new(SecretKey::fill_with(|key| *key = [7; 32]));
-        let recipient = NewRecipient { kind: "static".into(), shares: 1, threshold: 1, key };
-        let below: Arc<dyn Ledger> = ledger.clone();
-        let barrier = Barrier::initialise(below, ports.clone(), [1; 16], "test", vec![recipient]);
-        let barrier = Arc::new(finish(barrier).unwrap());
+        let new = new_barrier(&ledger, &ports);
         let secrets = vec![("ca".to_owned(), zeroize::Zeroizing::new(b"ca key".to_vec()))];
-        let root_token = finish(Core::initialise(&barrier, &ports, secrets)).unwrap().to_string();
+        let made = finish(Core::initialise(new, &ports, secrets));
+        let (barrier, text) = made.unwrap_or_else(|error| panic!("{error}"));
+        let root_token = text.to_string();
+        // So that no test's first write needs an entry for the count of messages as well.
+        finish(barrier.maintain()).unwrap();
         let node = Arc::new(Node::default());
         let core = open_core(&barrier, &node, &ports, Arc::new(conclave_engines::Kv::new()));
         Self { core, barrier, ledger, world, node, ports, root_token }
@@ -461,6 +461,14 @@ impl Bench {
         let opened = self.write("sys/sessions/open", &serde_json::json!({})).unwrap();
         hex::decode(opened["session"].as_str().unwrap()).unwrap().into()
     }
+}
+
+/// The keys of a cluster that is not made yet.
+pub(crate) fn new_barrier(ledger: &Arc<MemoryLedger>, ports: &Ports) -> NewBarrier {
+    let key = SealKey::new(SecretKey::fill_with(|key| *key = [7; 32]));
+    let recipient = NewRecipient { kind: "static".into(), shares: 1, threshold: 1, key };
+    NewBarrier::make(ledger.clone(), ports.clone(), [1; 16], "test", vec![recipient])
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn open_core(

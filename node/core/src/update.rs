@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use conclave_barrier::{Barrier, CommitOutcome, Transaction};
 
-use crate::{Error, errors};
+use crate::{Error, call, errors};
 
 /// How often a request is run again after its commit lost a race. The one bound for all.
 pub(crate) const ATTEMPTS_MAX: usize = 8;
@@ -19,7 +19,7 @@ pub(crate) async fn update<T>(
     let point = ledger.read_barrier().await.map_err(errors::from_ledger)?;
     for _ in 0..ATTEMPTS_MAX {
         let mut tx = barrier.transaction(ledger.view());
-        let now_ms = point.leader_ms.max(tx.view().stamped_ms());
+        let now_ms = call::now_ms(&point, &tx);
         let value = change(&mut tx, now_ms)?;
         match tx.commit(None).await.map_err(errors::from_barrier)? {
             CommitOutcome::Applied { .. } => return Ok(value),

@@ -24,6 +24,7 @@ pub const fn wire_code(code: core::ErrorCode) -> ErrorCode {
         Core::DeadlineExceeded => ErrorCode::DeadlineExceeded,
         Core::Quarantined => ErrorCode::Quarantined,
         Core::Internal => ErrorCode::Internal,
+        Core::SessionUnknown => ErrorCode::SessionUnknown,
     }
 }
 
@@ -48,6 +49,7 @@ pub const fn from_wire_code(code: ErrorCode) -> core::ErrorCode {
         ErrorCode::DeadlineExceeded => Core::DeadlineExceeded,
         ErrorCode::Quarantined => Core::Quarantined,
         ErrorCode::Internal => Core::Internal,
+        ErrorCode::SessionUnknown => Core::SessionUnknown,
     }
 }
 

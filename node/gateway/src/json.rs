@@ -31,24 +31,8 @@ pub(crate) fn check_object(body: &[u8]) -> Result<(), Refusal> {
         .and_then(|()| deserializer.end());
     outcome.map_err(|error| match scan.fault {
         Some(fault) => Refusal::invalid(format!("failed to parse JSON input: {fault}")),
-        None => describe(&error),
+        None => conclave_core::Error::from_json(&error).into(),
     })
-}
-
-/// Says where and what kind, not what stood there: serde's own text can quote the value.
-pub(crate) fn describe(error: &serde_json::Error) -> Refusal {
-    let kind = match error.classify() {
-        serde_json::error::Category::Data => "a field is missing or has the wrong type",
-        serde_json::error::Category::Eof => "the body ends too early",
-        serde_json::error::Category::Syntax | serde_json::error::Category::Io => {
-            "the body is not valid JSON"
-        }
-    };
-    Refusal::invalid(format!(
-        "failed to parse JSON input: {kind} (line {}, column {})",
-        error.line(),
-        error.column()
-    ))
 }
 
 struct Scan {

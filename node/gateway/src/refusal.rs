@@ -114,5 +114,6 @@ fn default_message(code: ErrorCode) -> &'static str {
         ErrorCode::DeadlineExceeded => "the time ran out before anything was executed; try again",
         ErrorCode::Quarantined => "this node set itself apart; ask another one",
         ErrorCode::Internal => "internal error; the node's log says more",
+        ErrorCode::SessionUnknown => "unknown or ended session; open a new one",
     }
 }

@@ -64,8 +64,8 @@ pub struct InitResponse {
     pub root_token: Zeroizing<String>,
 }
 
-/// `sys/storage/raft/join`, on the node that is to join.
-#[derive(Debug, Clone, Default)]
+/// `sys/storage/raft/join`, on the node that is to join. It has no `Debug`: its token is secret.
+#[derive(Clone, Default)]
 pub struct JoinRequest {
     /// `host:port` of a member's peer listener, if the token does not name it.
     pub leader_cluster_addr: Option<String>,

@@ -4,41 +4,46 @@ use bytes::Bytes;
 
 use crate::StorageError;
 
-/// What kind of failure it is. The gateway maps each to the protocol's own status.
+/// What kind of failure it is. The gateway maps each to the protocol's own status. The numbers are
+/// the contract's (`conclave-proto`), where 8 is the gateway's own; they stand in kept replies and
+/// are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub enum ErrorCode {
     /// Malformed, or not canonical.
-    InvalidRequest,
+    InvalidRequest = 1,
     /// A check-and-set condition does not hold.
-    CasMismatch,
+    CasMismatch = 2,
     /// No token, a bad one, or one without the capability.
-    PermissionDenied,
+    PermissionDenied = 3,
     /// No such route, object or version.
-    NotFound,
+    NotFound = 4,
     /// The path exists, the operation does not.
-    UnsupportedOperation,
+    UnsupportedOperation = 5,
     /// The request id was used for another request.
-    Conflict,
+    Conflict = 6,
     /// Above a size limit.
-    TooLarge,
+    TooLarge = 7,
     /// A quota or a queue is full, or the request lost too many races.
-    Busy,
+    Busy = 9,
     /// The cluster was never initialised.
-    NotInitialized,
+    NotInitialized = 10,
     /// This node is sealed.
-    Sealed,
+    Sealed = 11,
     /// No leader could be reached; nothing was executed.
-    NoLeader,
+    NoLeader = 12,
     /// No quorum could be reached; nothing was executed.
-    Unavailable,
+    Unavailable = 13,
     /// The request may or may not have been executed.
-    OutcomeUnknown,
+    OutcomeUnknown = 14,
     /// The request's time ran out before anything was executed.
-    DeadlineExceeded,
+    DeadlineExceeded = 15,
     /// This node's state differs from its peers'.
-    Quarantined,
+    Quarantined = 16,
     /// A fault of ours.
-    Internal,
+    Internal = 17,
+    /// The session of the request id is unknown or has ended; this attempt was not executed.
+    SessionUnknown = 18,
 }
 
 /// An error with what the caller may read and, apart from it, what only the log may read.
@@ -65,6 +70,22 @@ impl EngineError {
     /// A malformed request.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidRequest, message)
+    }
+
+    /// A body that is not the JSON it should be. Says where and what kind, not what stood there:
+    /// serde's own text can quote the value.
+    pub fn from_json(error: &serde_json::Error) -> Self {
+        use serde_json::error::Category;
+        let kind = match error.classify() {
+            Category::Data => "a field is missing or has the wrong type",
+            Category::Eof => "the body ends too early",
+            Category::Syntax | Category::Io => "the body is not valid JSON",
+        };
+        Self::invalid(format!(
+            "failed to parse JSON input: {kind} (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
     }
 
     /// Nothing is there; the caller sees an empty list of errors, as clients expect.

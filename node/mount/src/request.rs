@@ -1,6 +1,7 @@
 //! What goes into an engine and what comes out.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -43,8 +44,8 @@ impl Operation {
     }
 }
 
-/// An authorised request, with its path relative to the mount.
-#[derive(Debug)]
+/// An authorised request, with its path relative to the mount. It has no `Debug`: its body is
+/// secret.
 pub struct Request {
     /// What is to be done.
     pub operation: Operation,
@@ -68,28 +69,12 @@ impl Request {
     /// `InvalidRequest`, naming the field but never echoing a value.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, EngineError> {
         let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
-        serde_json::from_slice(body).map_err(|error| describe_json_error(&error))
+        serde_json::from_slice(body).map_err(|error| EngineError::from_json(&error))
     }
 }
 
-/// Says where and what kind, not what stood there: serde's own text can quote the value.
-fn describe_json_error(error: &serde_json::Error) -> EngineError {
-    let kind = match error.classify() {
-        serde_json::error::Category::Data => "a field is missing or has the wrong type",
-        serde_json::error::Category::Eof => "the body ends too early",
-        serde_json::error::Category::Syntax | serde_json::error::Category::Io => {
-            "the body is not valid JSON"
-        }
-    };
-    EngineError::invalid(format!(
-        "failed to parse JSON input: {kind} (line {}, column {})",
-        error.line(),
-        error.column()
-    ))
-}
-
 /// What an engine answers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Response {
     /// JSON of `data`; `None` where there is nothing to say (HTTP 204).
     pub data: Option<Bytes>,
@@ -111,5 +96,16 @@ impl Response {
         let data = serde_json::to_vec(value)
             .map_err(|_| EngineError::internal("a response cannot be written as JSON"))?;
         Ok(Self { data: Some(data.into()), warnings: Vec::new() })
+    }
+}
+
+/// Tells the size of the data, which is secret.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let data_bytes = self.data.as_ref().map(Bytes::len);
+        f.debug_struct("Response")
+            .field("data_bytes", &data_bytes)
+            .field("warnings", &self.warnings)
+            .finish()
     }
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-/// One row.
-#[derive(Debug, Clone)]
+/// One row. It has no `Debug`: its value is secret.
+#[derive(Clone)]
 pub struct Entry {
     /// The bytes that were put there.
     pub value: Bytes,

@@ -16,8 +16,6 @@ use crate::node::Node;
 const PATIENCE_ELECTIONS: u32 = 3;
 /// Heartbeats between two looks for an unsealed successor.
 const HAND_OVER_HEARTBEATS: u32 = 5;
-/// Heartbeats between two looks for learners to promote.
-const PROMOTE_HEARTBEATS: u32 = 10;
 
 /// Runs until the node stops.
 pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
@@ -32,9 +30,8 @@ pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
             campaign_at = clock.monotonic() + patience(&node);
             if node.flags.sealed() && beats.is_multiple_of(HAND_OVER_HEARTBEATS) {
                 hand_over(&node).await;
-            } else if beats.is_multiple_of(PROMOTE_HEARTBEATS) {
-                node.promote_late().await;
             }
+            node.tend_members().await;
         } else if node.flags.sealed() {
             let now = clock.monotonic();
             let heard = node.flags.heard();

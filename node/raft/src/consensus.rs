@@ -87,6 +87,9 @@ pub enum ProposeError {
         /// The limit that it exceeds.
         bytes_max: usize,
     },
+    /// Nothing was appended, and never will be: the command breaks the rule named.
+    #[error("{0}")]
+    Invalid(String),
     /// Nothing was appended.
     #[error("raft has stopped: {0}")]
     Stopped(String),

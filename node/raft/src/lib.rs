@@ -17,6 +17,7 @@ mod start;
 
 // What a node does when it is asked, and by itself.
 mod caretaker;
+mod clocks;
 mod hash_exchange;
 mod membership;
 mod observer;

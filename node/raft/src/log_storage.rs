@@ -101,7 +101,14 @@ impl<R: AsyncRuntime> RaftLogReader<TypeConfig<R>> for LogReader<R> {
         Ok(self.log.vote().as_ref().map(decode::vote))
     }
 
+    /// Entries that were purged meanwhile are answered with none. A leader purges as soon as a
+    /// stream reports an error, and the stream may still try to send what it was told before:
+    /// an error here would end the leader. Of nothing openraft makes a heartbeat, and learns from
+    /// its answer what the peer needs.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        if self.log.state().purged.is_some_and(|purged| start <= purged.index) {
+            return Ok(Vec::new());
+        }
         read_from(&self.log, bounds(&self.log, &(start..end)), APPEND_BYTES)
     }
 

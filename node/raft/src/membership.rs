@@ -19,7 +19,7 @@ use openraft::{AsyncRuntime, ChangeMembers, Instant, ServerState, alias};
 use crate::convert::decode;
 use crate::node::Node;
 use crate::observe::{MetricsOf, peers, target};
-use crate::types::{MemberInfo, TypeConfig};
+use crate::types::{MemberInfo, Membership, TypeConfig};
 use crate::{AddMember, MembershipError, Target};
 
 /// A log that is at most this many entries behind the leader's has caught up.
@@ -55,54 +55,52 @@ impl<R: AsyncRuntime> Node<R> {
         self.bounded(CHANGE_ELECTIONS, self.until(led)).await
     }
 
+    /// The wish to vote stands in the membership itself, so that no change of leaders forgets it.
     pub(crate) async fn add(&self, add: AddMember) -> Changed<()> {
-        let (node_id, info) = decode::member(&add.member);
+        let (node_id, mut info) = decode::member(&add.member);
+        info.voter_wanted = add.voter;
         if node_id == 0 {
             return refused("a member needs an id above 0");
         }
         self.must_lead()?;
+        let node = BTreeMap::from([(node_id, info.clone())]);
         match self.known(node_id) {
-            Some(known) if known.info != info => {
+            Some(known) if !known.info.is_same_node(&info) => {
                 return refused("another member has this id; ids are never reused");
             }
             Some(known) if known.voter || !add.voter => return Ok(()),
-            Some(_) => {}
-            None => self.change(Change::AddNodes(BTreeMap::from([(node_id, info)])), true).await?,
+            Some(known) if known.info.voter_wanted => {}
+            Some(_) => self.change(Change::SetNodes(node), true).await?,
+            None => self.change(Change::AddNodes(node), true).await?,
         }
-        if !add.voter {
-            return Ok(());
-        }
-        let caught_up = |metrics: &MetricsOf<R>| caught_up(metrics, node_id);
-        match self.bounded(CATCH_UP_ELECTIONS, self.until(caught_up)).await {
-            Ok(()) => self.promote(node_id).await,
-            Err(_) => {
-                tracing::warn!(node_id, "the new member is still catching up; it will vote later");
-                self.promotions().insert(node_id);
-                Ok(())
-            }
-        }
+        if add.voter { self.until_it_votes(node_id).await } else { Ok(()) }
     }
 
-    /// Makes voters of learners that have caught up since they were added.
-    pub(crate) async fn promote_late(&self) {
-        let waiting: Vec<u64> = self.promotions().iter().copied().collect();
-        for node_id in waiting {
-            match self.known(node_id) {
-                Some(known) if !known.voter => {
-                    let ready = caught_up(&self.metrics.borrow_watched(), node_id);
-                    if !ready || self.promote(node_id).await.is_err() {
-                        continue;
-                    }
-                }
-                // It votes already, or was removed meanwhile.
-                Some(_) | None => {}
-            }
-            self.promotions().remove(&node_id);
+    async fn until_it_votes(&self, node_id: u64) -> Changed<()> {
+        let votes = |metrics: &MetricsOf<R>| {
+            let members = metrics.membership_config.membership();
+            let votes = is_settled(metrics) && !waiting_learners(members).contains(&node_id);
+            // Whoever leads next goes on.
+            votes || metrics.state != ServerState::Leader
+        };
+        if self.bounded(CATCH_UP_ELECTIONS, self.until(votes)).await.is_err() {
+            tracing::warn!(node_id, "the new member is still catching up; it will vote later");
         }
+        Ok(())
     }
 
-    async fn promote(&self, node_id: u64) -> Changed<()> {
-        self.change(Change::AddVoterIds(BTreeSet::from([node_id])), true).await
+    /// One step towards the membership that is wanted, if this node leads and no change is under
+    /// way: ends a change whose leader died half-way, or makes a voter of a learner that has
+    /// caught up.
+    pub(crate) async fn tend_members(&self) {
+        let Ok(_permit) = self.changing.try_acquire() else { return };
+        let limit = self.config.election_timeout_max;
+        let step = next_step(&self.metrics.borrow_watched(), limit);
+        let Some(step) = step else { return };
+        // A voter that was being removed is not kept as learner.
+        if let Err(error) = self.bounded(CHANGE_ELECTIONS, self.commit(step, false)).await {
+            tracing::debug!(%error, "the membership is not yet as wanted");
+        }
     }
 
     pub(crate) async fn remove(&self, node_id: u64) -> Changed<()> {
@@ -128,16 +126,24 @@ impl<R: AsyncRuntime> Node<R> {
     /// Commits a change, waiting for one that is under way to end first.
     async fn change(&self, change: Change, retain: bool) -> Changed<()> {
         let changing = async {
-            loop {
-                let result = self.raft.change_membership(change.clone(), retain).await;
-                match result.map_err(refusal::<R>) {
-                    Ok(_) => return Ok(()),
-                    Err(Refusal::Later) => self.ports.clock.sleep(self.config.heartbeat).await,
-                    Err(Refusal::Final(error)) => return Err(error),
-                }
-            }
+            let _permit =
+                self.changing.acquire().await.map_err(|_| MembershipError::Unavailable)?;
+            self.commit(change, retain).await
         };
         self.bounded(CHANGE_ELECTIONS, changing).await
+    }
+
+    /// The caller holds `changing`. A change takes two entries; where its caller gives up between
+    /// them, or the leader dies, [`Self::tend_members`] writes the second.
+    async fn commit(&self, change: Change, retain: bool) -> Changed<()> {
+        loop {
+            let result = self.raft.change_membership(change.clone(), retain).await;
+            match result.map_err(refusal::<R>) {
+                Ok(_) => return Ok(()),
+                Err(Refusal::Later) => self.ports.clock.sleep(self.config.heartbeat).await,
+                Err(Refusal::Final(error)) => return Err(error),
+            }
+        }
     }
 
     pub(crate) async fn transfer(&self) -> Changed<()> {
@@ -240,6 +246,39 @@ struct Known {
 
 fn applied_index<R: AsyncRuntime>(metrics: &MetricsOf<R>) -> u64 {
     metrics.last_applied.map_or(0, |id| id.index)
+}
+
+/// Whether the last change of membership has ended.
+fn is_settled<R: AsyncRuntime>(metrics: &MetricsOf<R>) -> bool {
+    let stored = &metrics.membership_config;
+    is_committed(metrics) && stored.membership().get_joint_config().len() == 1
+}
+
+fn is_committed<R: AsyncRuntime>(metrics: &MetricsOf<R>) -> bool {
+    let set_by = metrics.membership_config.log_id().as_ref().map(|id| id.index);
+    set_by <= metrics.local_committed.map(|id| id.index)
+}
+
+/// What a leader does next about its members.
+fn next_step<R: AsyncRuntime>(metrics: &MetricsOf<R>, age_max: Duration) -> Option<Change> {
+    if metrics.state != ServerState::Leader || !is_committed(metrics) {
+        return None;
+    }
+    if !is_settled(metrics) {
+        return Some(Change::AddVoterIds(BTreeSet::new()));
+    }
+    let waiting = waiting_learners(metrics.membership_config.membership());
+    // A learner that does not answer would only be missing from the quorum.
+    let ready = |id: &u64| caught_up(metrics, *id) && acked_within(metrics, *id, age_max);
+    let next = waiting.into_iter().find(ready)?;
+    Some(Change::AddVoterIds(BTreeSet::from([next])))
+}
+
+/// Learners that are to vote, ascending.
+fn waiting_learners(members: &Membership) -> BTreeSet<u64> {
+    let voters: BTreeSet<u64> = members.voter_ids().collect();
+    let wanted = members.nodes().filter(|(_, info)| info.voter_wanted).map(|(id, _)| *id);
+    wanted.filter(|id| !voters.contains(id)).collect()
 }
 
 fn caught_up<R: AsyncRuntime>(metrics: &MetricsOf<R>, node_id: u64) -> bool {

@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use conclave_ports::{Elapsed, Ports};
@@ -23,6 +23,7 @@ use openraft::raft::{
 };
 use openraft::{AsyncRuntime, OptionalSend, RaftNetworkFactory};
 
+use crate::cluster_time::ClusterTime;
 use crate::convert::{decode, encode};
 use crate::snapshot::{Snapshot, StoredSnapshot};
 use crate::types::{MemberInfo, TypeConfig, Vote};
@@ -38,9 +39,32 @@ pub(crate) struct Network<R> {
     pub(crate) from: u64,
     pub(crate) transport: Arc<dyn PeerTransport>,
     pub(crate) ports: Ports,
+    pub(crate) time: Arc<ClusterTime>,
+    pub(crate) retry: Retry,
     /// A stream that owes an answer for this long is given up.
     pub(crate) idle_max: Duration,
     pub(crate) runtime: PhantomData<fn() -> R>,
+}
+
+/// How long to wait before a peer is tried again; each wait is twice the last one.
+#[derive(Clone, Copy)]
+pub(crate) struct Retry {
+    pub(crate) first: Duration,
+    pub(crate) max: Duration,
+}
+
+impl Retry {
+    fn delays(self) -> impl Iterator<Item = Duration> {
+        std::iter::successors(Some(self.first), move |delay| Some((*delay * 2).min(self.max)))
+    }
+
+    /// Before the try after this many failures.
+    fn delay_after(self, failures: u32) -> Duration {
+        match failures {
+            0 => Duration::ZERO,
+            _ => self.first.saturating_mul(1 << (failures - 1).min(16)).min(self.max),
+        }
+    }
 }
 
 /// Talks to one peer.
@@ -49,6 +73,10 @@ pub(crate) struct Client<R> {
     target: Target,
     transport: Arc<dyn PeerTransport>,
     ports: Ports,
+    time: Arc<ClusterTime>,
+    retry: Retry,
+    /// Streams in a row that failed before they took a request.
+    failures: Arc<AtomicU32>,
     idle_max: Duration,
     runtime: PhantomData<fn() -> R>,
 }
@@ -64,6 +92,9 @@ impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network<R> {
             target: Target { node_id: target, member: encode::member(target, node) },
             transport: self.transport.clone(),
             ports: self.ports.clone(),
+            time: self.time.clone(),
+            retry: self.retry,
+            failures: Arc::default(),
             idle_max: self.idle_max,
             runtime: PhantomData,
         }
@@ -71,14 +102,10 @@ impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network<R> {
 }
 
 impl<R: AsyncRuntime> NetBackoff<TypeConfig<R>> for Client<R> {
-    /// Doubles from a tenth of the idle limit up to it: a peer that comes back is found within
-    /// one election timeout.
+    /// Before a request or a snapshot is sent again. A peer that comes back is found within one
+    /// election timeout.
     fn backoff(&self) -> Option<Backoff> {
-        let max = self.idle_max;
-        let first = max / 32;
-        let delays =
-            std::iter::successors(Some(first), move |delay| Some((*delay * 2).min(max / 4)));
-        Some(Backoff::new(delays))
+        Some(Backoff::new(self.retry.delays()))
     }
 }
 
@@ -91,32 +118,65 @@ impl<R: AsyncRuntime> NetStreamAppend<TypeConfig<R>> for Client<R> {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + OptionalSend + Unpin + 'static,
     {
-        let sent = Arc::new(AtomicU64::new(0));
-        let requests = encoded_requests(self.from, input, sent.clone());
-        let opening = self.transport.append(&self.target, requests);
-        let (ports, idle_max, node_id) = (self.ports.clone(), self.idle_max, self.target.node_id);
+        // A heartbeat is one message, comes at its own pace and is soon too late.
+        let heartbeat = input.size_hint().1.is_some_and(|most| most <= 1);
+        let standing = Standing::new(self.failures.clone());
+        let requests = encoded_requests(self.from, input, standing.sent.clone(), self.time.clone());
         async move {
-            let replies = match ports.within(idle_max, opening).await {
-                Ok(opened) => opened.map_err(|error| unreachable::<R>(&error))?,
-                Err(Elapsed) => return Err(silent::<R>(node_id)),
+            if !heartbeat {
+                self.wait_after_failures().await;
+            }
+            let opening = self.transport.append(&self.target, requests);
+            let opened = match self.ports.within(self.idle_max, opening).await {
+                Ok(opened) => opened.map_err(|error| unreachable::<R>(&error)),
+                Err(Elapsed) => Err(silent::<R>(self.target.node_id)),
             };
-            let acks = Acks { replies, sent, received: 0, ports, idle_max, node_id };
+            let replies = opened.inspect_err(|_| standing.failed())?;
+            let (ports, idle_max) = (self.ports.clone(), self.idle_max);
+            let node_id = self.target.node_id;
+            let acks = Acks { replies, standing, received: 0, ports, idle_max, node_id };
             Ok(acks.into_results::<R>())
         }
         .boxed()
     }
 }
 
-/// Counts what goes out, so that the receiving half knows what is owed.
+/// How a stream to a peer fares.
+struct Standing {
+    sent: Arc<AtomicU64>,
+    failures: Arc<AtomicU32>,
+}
+
+impl Standing {
+    fn new(failures: Arc<AtomicU32>) -> Self {
+        Self { sent: Arc::default(), failures }
+    }
+
+    /// openraft waits before it hands out the first request of a stream that follows an error.
+    /// Where the stream fails earlier (nobody listens, or the peer refuses), nobody else waits.
+    fn failed(&self) {
+        if self.sent.load(Ordering::Acquire) == 0 {
+            self.failures.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn answered(&self) {
+        self.failures.store(0, Ordering::Release);
+    }
+}
+
+/// Counts what goes out, so that the receiving half knows what is owed, and tells the time.
 fn encoded_requests<R: AsyncRuntime>(
     from: u64,
     input: impl Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + Send + 'static,
     sent: Arc<AtomicU64>,
+    time: Arc<ClusterTime>,
 ) -> BoxStream<'static, v1::AppendRequest> {
     input
         .map(move |request| {
             sent.fetch_add(1, Ordering::AcqRel);
-            encode::append_request(from, &request)
+            let leader_ms = time.now().unwrap_or(0);
+            v1::AppendRequest { leader_ms, ..encode::append_request(from, &request) }
         })
         .boxed()
 }
@@ -124,7 +184,7 @@ fn encoded_requests<R: AsyncRuntime>(
 /// The answers of one replication stream. openraft never times it out, so this does.
 struct Acks {
     replies: BoxStream<'static, Result<v1::AppendReply, PeerError>>,
-    sent: Arc<AtomicU64>,
+    standing: Standing,
     received: u64,
     ports: Ports,
     idle_max: Duration,
@@ -152,18 +212,29 @@ impl Acks {
             let owed_before = self.owed();
             let idle = self.ports.clock.sleep(self.idle_max);
             match futures::future::select(self.replies.next(), idle).await {
-                Either::Left((reply, _)) => {
-                    self.received += 1;
-                    return Some(decoded_reply::<R>(reply?, self.node_id));
-                }
+                Either::Left((reply, _)) => return self.settle::<R>(reply),
                 Either::Right(_) if owed_before => return Some(Err(silent::<R>(self.node_id))),
                 Either::Right(_) => {}
             }
         }
     }
 
+    fn settle<R: AsyncRuntime>(
+        &mut self,
+        reply: Option<Result<v1::AppendReply, PeerError>>,
+    ) -> Option<RpcResult<R, StreamAppendResult<TypeConfig<R>>>> {
+        match &reply {
+            Some(Ok(_)) => {
+                self.received += 1;
+                self.standing.answered();
+            }
+            Some(Err(_)) | None => self.standing.failed(),
+        }
+        Some(decoded_reply::<R>(reply?, self.node_id))
+    }
+
     fn owed(&self) -> bool {
-        self.sent.load(Ordering::Acquire) > self.received
+        self.standing.sent.load(Ordering::Acquire) > self.received
     }
 }
 
@@ -194,6 +265,13 @@ impl<R: AsyncRuntime> NetVote<TypeConfig<R>> for Client<R> {
 }
 
 impl<R: AsyncRuntime> Client<R> {
+    async fn wait_after_failures(&self) {
+        let delay = self.retry.delay_after(self.failures.load(Ordering::Acquire));
+        if !delay.is_zero() {
+            self.ports.clock.sleep(delay).await;
+        }
+    }
+
     async fn ask_for_vote(
         &self,
         rpc: VoteRequest<TypeConfig<R>>,
@@ -318,7 +396,11 @@ fn snapshot_parts(
     });
     let start = v1::SnapshotPart { part: Some(Part::Start(start)) };
     let parts = futures::stream::iter([start]).chain(chunks);
-    parts.inspect(move |_| drop(pulled.fetch_add(1, Ordering::AcqRel))).boxed()
+    let counted = parts.map(move |part| {
+        pulled.fetch_add(1, Ordering::AcqRel);
+        part
+    });
+    counted.boxed()
 }
 
 fn unreachable<R: AsyncRuntime>(error: &PeerError) -> RPCError<TypeConfig<R>> {

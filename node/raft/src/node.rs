@@ -1,7 +1,6 @@
 //! One node: openraft, the store and the transport, behind [`Consensus`].
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_ports::{Elapsed, Ports};
@@ -52,18 +51,13 @@ pub(crate) struct Node<R: AsyncRuntime> {
     pub(crate) leading: Rounds,
     /// Rounds of this node as reader.
     pub(crate) reading: Rounds,
-    /// Learners that are to vote once they have caught up.
-    pub(crate) promotions: Mutex<BTreeSet<u64>>,
+    /// Held by the one membership change of this node that is under way.
+    pub(crate) changing: Semaphore,
     /// Held while a snapshot is received.
     pub(crate) receiving: Semaphore,
 }
 
 impl<R: AsyncRuntime> Node<R> {
-    pub(crate) fn promotions(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        // A set of ids is whole at every moment, also where a holder panicked.
-        self.promotions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Sleeps, unless the node stops meanwhile: its tasks hold the disk.
     pub(crate) async fn pause(&self, duration: Duration) {
         let _ = self.ports.within(duration, self.flags.stopped()).await;
@@ -97,7 +91,7 @@ impl<R: AsyncRuntime> Node<R> {
         if self.flags.sealed() {
             return Err(ProposeError::NotLeader);
         }
-        command.stamped_ms = self.time.now();
+        command.stamped_ms = self.stamp().await?;
         let command = encode_checked(&command)?;
         let started = self.ports.clock.monotonic();
         let elapsed = || self.ports.clock.monotonic().saturating_sub(started);
@@ -113,6 +107,16 @@ impl<R: AsyncRuntime> Node<R> {
         let took = elapsed();
         metrics::histogram!("conclave_raft_proposal_seconds").record(took.as_secs_f64());
         result
+    }
+
+    /// The time to stamp a command with. A new leader of a cluster that started as a whole has to
+    /// ask for it first.
+    async fn stamp(&self) -> Result<u64, ProposeError> {
+        if self.is_leader() {
+            // Elapsed is told by the missing time.
+            let _ = self.ports.within(self.config.heartbeat * 2, self.time.known()).await;
+        }
+        self.time.now().ok_or(ProposeError::NotLeader)
     }
 
     async fn read_point(&self) -> Result<v1::ReadPoint, ReadError> {

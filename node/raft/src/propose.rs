@@ -65,10 +65,10 @@ impl ProposalQueue {
     }
 }
 
-/// Encodes a command, unless it breaks a size limit.
+/// Encodes a command, unless it breaks a limit.
 ///
-/// The state machine refuses any command that is not well formed, on every replica alike; here
-/// only what would burden the log is kept out.
+/// The state machine refuses such a command as well, on every replica alike; here it is kept out
+/// of the log, and its author learns why.
 pub(crate) fn encode_checked(command: &v1::Command) -> Result<Bytes, ProposeError> {
     let too_large = |bytes, bytes_max| Err(ProposeError::TooLarge { bytes, bytes_max });
     match validate(command) {
@@ -77,7 +77,7 @@ pub(crate) fn encode_checked(command: &v1::Command) -> Result<Bytes, ProposeErro
             return too_large(bytes, COMMAND_BYTES_MAX);
         }
         Err(InvalidCommand::ValueTooLong { bytes }) => return too_large(bytes, VALUE_BYTES_MAX),
-        Err(error) => tracing::error!(%error, "a command is not well formed; this is a bug"),
+        Err(error) => return Err(ProposeError::Invalid(error.to_string())),
     }
     Ok(command.encode_to_vec().into())
 }

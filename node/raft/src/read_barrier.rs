@@ -91,7 +91,9 @@ pub(crate) async fn leader_round<R: AsyncRuntime>(
     // openraft bounds the wait by itself; the outer bound covers a core that is stuck.
     match ports.within(round_max * 2, raft.get_read_linearizer(option)).await {
         Ok(Ok(linearizer)) => {
-            Ok(v1::ReadPoint { index: linearizer.read_log_id().index(), leader_ms: time.now() })
+            // Without a time no lifetime can be judged, so nothing may be read either.
+            let leader_ms = time.now().ok_or(RoundError::Unavailable)?;
+            Ok(v1::ReadPoint { index: linearizer.read_log_id().index(), leader_ms })
         }
         Ok(Err(error)) => Err(refusal::<R>(error)),
         Err(Elapsed) => Err(RoundError::Unavailable),
@@ -141,7 +143,7 @@ impl<R: AsyncRuntime> Reader<R> {
         use v1::read_index_reply::Outcome;
         match reply.outcome {
             Some(Outcome::Point(point)) => {
-                self.time.observe(point.leader_ms);
+                self.time.hear(point.leader_ms);
                 Ok(point)
             }
             Some(Outcome::NotLeader(_)) => Err(RoundError::NotLeader),

@@ -55,13 +55,16 @@ impl<R: AsyncRuntime> Node<R> {
         requests: BoxStream<'static, v1::AppendRequest>,
         malformed: Arc<OnceLock<Malformed>>,
     ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + Send + 'static {
-        let (flags, clock) = (self.flags.clone(), self.ports.clock.clone());
+        let (flags, clock, time) =
+            (self.flags.clone(), self.ports.clock.clone(), self.time.clone());
         let node_id = self.config.node_id;
         requests.scan((), move |(), wire| {
+            let leader_ms = wire.leader_ms;
             let request = not_from(node_id, wire.from).and_then(|()| decode::append_request(wire));
             let request = match request {
                 Ok(request) => {
                     flags.hear(clock.monotonic());
+                    time.hear(leader_ms);
                     Some(request)
                 }
                 Err(error) => {
@@ -152,6 +155,8 @@ impl<R: AsyncRuntime> Node<R> {
             applied_index: self.applied.get(),
             state_hash: hash.map(|hash| hash.0.to_vec().into()).unwrap_or_default(),
             checkpoint_index: self.state.checkpoint().map_or(0, |(index, _)| index),
+            wall_ms: self.ports.clock.wall_ms(),
+            cluster_ms: self.time.now().unwrap_or(0),
         })
     }
 

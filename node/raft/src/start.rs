@@ -1,9 +1,8 @@
 //! Starting a node: bring state and log into step, start openraft, start the tasks.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_ports::Ports;
@@ -20,7 +19,7 @@ use crate::cluster_time::ClusterTime;
 use crate::convert::decode;
 use crate::flags::Flags;
 use crate::log_storage::LogStorage;
-use crate::network::Network;
+use crate::network::{Network, Retry};
 use crate::node::Node;
 use crate::observer;
 use crate::progress::Progress;
@@ -29,7 +28,7 @@ use crate::read_barrier::{Reader, Rounds, leader_round, run_rounds};
 use crate::state_machine::StateMachine;
 use crate::types::{RaftOf, Vote};
 use crate::{MembershipError, Raft, RaftConfig, RaftParts};
-use crate::{blocking, caretaker, hash_exchange, snapshot};
+use crate::{blocking, caretaker, clocks, hash_exchange, snapshot};
 
 /// openraft's queue to the state machine. Where it is short, slow applies hold up heartbeats and
 /// the leader believes that it lost its quorum.
@@ -63,7 +62,7 @@ pub async fn start<R: AsyncRuntime>(
         time: time.clone(),
         runtime: PhantomData,
     };
-    let network = network::<R>(&config, &parts);
+    let network = network::<R>(&config, &parts, time.clone());
     let log = LogStorage::new(parts.log.clone());
     let raft = RaftOf::<R>::new(config.node_id, openraft_config, network, log, machine);
     let raft = raft.await.map_err(refused)?;
@@ -89,7 +88,7 @@ pub async fn start<R: AsyncRuntime>(
         proposals,
         leading,
         reading,
-        promotions: Mutex::new(BTreeSet::new()),
+        changing: Semaphore::new(1),
         receiving: Semaphore::new(1),
         config,
     });
@@ -98,6 +97,7 @@ pub async fn start<R: AsyncRuntime>(
     spawn(ports, "raft leader rounds", run_rounds(leader_waiting, leader_rounds(&node)));
     spawn(ports, "raft read rounds", run_rounds(reader_waiting, reader_rounds(&node)));
     spawn(ports, "raft observer", observer::run(node.clone()));
+    spawn(ports, "raft clocks", clocks::run(node.clone()));
     spawn(ports, "raft caretaker", caretaker::run(node.clone()));
     spawn(ports, "raft hash exchange", hash_exchange::run(node.clone()));
     Ok(node)
@@ -111,11 +111,13 @@ fn refused(why: impl ToString) -> MembershipError {
     MembershipError::Refused(why.to_string())
 }
 
-fn network<R>(config: &RaftConfig, parts: &RaftParts) -> Network<R> {
+fn network<R>(config: &RaftConfig, parts: &RaftParts, time: Arc<ClusterTime>) -> Network<R> {
     Network {
         from: config.node_id,
         transport: parts.transport.clone(),
         ports: parts.ports.clone(),
+        time,
+        retry: Retry { first: config.heartbeat / 2, max: config.election_timeout_max },
         idle_max: config.election_timeout_max * STREAM_IDLE_ELECTIONS,
         runtime: PhantomData,
     }

@@ -32,7 +32,7 @@ impl<R: AsyncRuntime> StateMachine<R> {
     /// Publishes what was applied, once a batch.
     fn publish(&self) {
         let applied = self.state.applied();
-        self.time.observe(applied.stamped_ms);
+        self.time.applied(applied.stamped_ms);
         self.applied.raise(applied.log_id.map_or(0, |id| id.index));
     }
 

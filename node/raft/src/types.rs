@@ -79,6 +79,15 @@ pub(crate) struct MemberInfo {
     pub(crate) cluster_addr: String,
     pub(crate) api_addr: String,
     pub(crate) spki_pin: Bytes,
+    /// It is to vote once it has caught up, whoever leads then.
+    pub(crate) voter_wanted: bool,
+}
+
+impl MemberInfo {
+    /// Whether both are one node, voting or not.
+    pub(crate) fn is_same_node(&self, other: &Self) -> bool {
+        *self == Self { voter_wanted: self.voter_wanted, ..other.clone() }
+    }
 }
 
 // Deriving these would ask them of `R`, which is never instantiated.

@@ -157,6 +157,7 @@ fn from_propose_error(error: ProposeError) -> LedgerError {
         ProposeError::Busy => LedgerError::Busy,
         ProposeError::Unknown | ProposeError::Stopped(_) => LedgerError::OutcomeUnknown,
         ProposeError::TooLarge { bytes, bytes_max } => LedgerError::TooLarge { bytes, bytes_max },
+        ProposeError::Invalid(why) => LedgerError::Invalid(why),
     }
 }
 

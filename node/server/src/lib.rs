@@ -5,14 +5,14 @@
 //! others; what it adds is wiring, and the real clock, random source and tasks ([`system`]).
 
 pub mod commands;
-pub mod node;
-pub mod ledger;
-pub mod listener;
-pub mod peer;
-pub mod tls;
 pub mod config;
 pub mod dev;
 pub mod files;
+pub mod ledger;
+pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod node;
+pub mod peer;
 pub mod system;
+pub mod tls;

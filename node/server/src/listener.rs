@@ -46,7 +46,8 @@ impl PublicListener {
             node,
             ports.clone(),
             GatewayConfig {
-                request_bytes_max: usize::try_from(config.listener.request_bytes_max).unwrap_or(usize::MAX),
+                request_bytes_max: usize::try_from(config.listener.request_bytes_max)
+                    .unwrap_or(usize::MAX),
                 time_limit: config.listener.request_duration_max,
                 unauthenticated_metrics: config.listener.unauthenticated_metrics_access,
                 tls: true,
@@ -60,23 +61,28 @@ impl PublicListener {
         })
     }
 
-    /// Accepts until `stop` turns true. A connection that fails never ends the loop.
-    pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    /// Accepts until `stop` turns true, then waits until every connection has ended. A connection
+    /// that fails never ends the loop.
+    pub async fn serve(self, listener: TcpListener, stop: watch::Receiver<bool>) {
         let this = Arc::new(self);
         let mut stopping = stop.clone();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => {}
+            () = this.accept(&listener, &stop) => {}
+        }
+        let every = u32::try_from(CONNECTIONS_MAX).expect("the bound is small");
+        let _ = this.connections.acquire_many(every).await;
+    }
+
+    async fn accept(self: &Arc<Self>, listener: &TcpListener, stop: &watch::Receiver<bool>) {
         loop {
-            let Ok(permit) = this.connections.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                biased;
-                _ = stopping.wait_for(|stop| *stop) => return,
-                accepted = listener.accept() => accepted,
-            };
+            let Ok(permit) = self.connections.clone().acquire_owned().await else { return };
+            let accepted = listener.accept().await;
             match accepted {
                 Ok((stream, peer)) => {
-                    let this = this.clone();
-                    let spawn = this.ports.spawn.clone();
-                    let stop = stop.clone();
-                    spawn.spawn(
+                    let (this, stop) = (self.clone(), stop.clone());
+                    self.ports.spawn.spawn(
                         "connection",
                         Box::pin(async move {
                             this.serve_connection(stream, peer, stop).await;
@@ -86,10 +92,9 @@ impl PublicListener {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
-                    this.ports.clock.sleep(ACCEPT_PAUSE).await;
+                    self.ports.clock.sleep(ACCEPT_PAUSE).await;
                 }
             }
-            stop.borrow_and_update();
         }
     }
 

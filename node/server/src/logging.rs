@@ -38,7 +38,8 @@ impl LogLevel {
     }
 
     fn filter(self) -> EnvFilter {
-        EnvFilter::new(format!("warn,conclave={}", self.name()))
+        // openraft warns at every heartbeat to a dead peer; leader changes we log ourselves.
+        EnvFilter::new(format!("warn,openraft=error,conclave={}", self.name()))
     }
 }
 

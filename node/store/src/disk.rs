@@ -87,6 +87,10 @@ pub trait File: Send + Sync + 'static {
     /// The operating system's. After an error what was written is unknown: the process must end.
     fn sync(&self) -> io::Result<()>;
 
+    /// Lets go of what memory holds of the file, so that it is next read from the disk itself.
+    /// **Everything was synced.** A hint, which a disk may ignore.
+    fn drop_cache(&self) {}
+
     /// Reserves space so that later writes below `bytes` cannot fail for want of it; the file has
     /// at least that length afterwards, zero-filled.
     ///

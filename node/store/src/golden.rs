@@ -1,12 +1,16 @@
-//! Byte layouts that are for ever, kept as hexadecimal files in `tests/golden`.
+//! Byte layouts that are for ever, kept as files in `tests/golden`: the reader of a diff decides.
 
 use std::fmt::Write;
 use std::path::Path;
 
-/// Compares `bytes` with the golden file `name`; with `UPDATE=1` in the environment writes it.
+/// As [`check_text`], with `bytes` in hexadecimal.
 pub(crate) fn check(name: &str, bytes: &[u8]) {
+    check_text(name, &hexadecimal(bytes));
+}
+
+/// Compares `shown` with the golden file `name`; with `UPDATE=1` in the environment writes it.
+pub(crate) fn check_text(name: &str, shown: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    let shown = hexadecimal(bytes);
     if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
         std::fs::create_dir_all(path.parent().expect("it has a directory")).unwrap();
         std::fs::write(&path, shown).unwrap();

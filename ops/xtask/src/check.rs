@@ -12,7 +12,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
     tidy::run()?;
     step::run(
         "lints",
-        step::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        step::cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     )?;
     step::run("unit tests", step::cargo(&["test", "--workspace", "--locked"]))
 }

@@ -7,12 +7,11 @@ fn progress(replay: Replay) -> Progress {
 }
 
 fn refused(code: ErrorCode) -> Failure {
-    Failure::Refused { code, message: "words".into(), session_unknown: false }
+    Failure::Refused { code, message: "words".into() }
 }
 
 fn unknown_session() -> Failure {
-    let code = ErrorCode::OutcomeUnknown;
-    Failure::Refused { code, message: "words".into(), session_unknown: true }
+    refused(ErrorCode::SessionUnknown)
 }
 
 fn lost() -> Failure {
@@ -87,12 +86,17 @@ fn sessions_are_not_replaced_for_ever() {
 }
 
 #[test]
-fn an_answer_that_stays_unclear_ends_the_call() {
-    let mut progress = progress(Replay::Tagged);
-    for _ in 1..UNCLEAR_ANSWERS_MAX {
-        assert!(goes_on(&judge(&mut progress, &refused(ErrorCode::OutcomeUnknown))));
+fn faults_of_the_cluster_end_the_call_and_unclear_answers_do_not() {
+    let mut tagged = progress(Replay::Tagged);
+    for _ in 0..10 * FAULTS_MAX {
+        assert!(goes_on(&judge(&mut tagged, &refused(ErrorCode::OutcomeUnknown))));
     }
-    assert_eq!(judge(&mut progress, &refused(ErrorCode::OutcomeUnknown)), outcome_unknown());
+    for _ in 1..FAULTS_MAX {
+        assert!(goes_on(&judge(&mut tagged, &refused(ErrorCode::Internal))));
+    }
+    let verdict = judge(&mut tagged, &refused(ErrorCode::Internal));
+    let code = ErrorCode::Internal;
+    assert_eq!(verdict, Verdict::Stop(Error::Refused { code, message: "words".into() }));
 }
 
 #[test]

@@ -59,8 +59,6 @@ pub(crate) struct Shared {
     /// A node's answer to everything.
     pub(crate) node_faults: BTreeMap<usize, Fault>,
     pub(crate) session_ttl_ms: u64,
-    /// Whether refusals tell that the session is what was unknown.
-    pub(crate) tells_session_unknown: bool,
     /// Loses one in this many replies, if not 0.
     pub(crate) lose_every: u64,
     pub(crate) writes_seen: u64,
@@ -82,7 +80,6 @@ impl Nodes {
             leader: Some(0),
             term: 1,
             session_ttl_ms: 60_000,
-            tells_session_unknown: true,
             ..Shared::default()
         }));
         let mut tasks = Vec::new();
@@ -196,12 +193,7 @@ impl Shared {
         let Some(tag) = &message.request_id else { return self.put(message).map_err(refusal) };
         self.tags.push(tag.clone());
         let Some(answers) = self.sessions.get_mut(&tag.session.to_vec()) else {
-            let mut status = refusal(ErrorCode::OutcomeUnknown);
-            if self.tells_session_unknown {
-                let told = "unknown".parse().expect("ascii");
-                status.metadata_mut().insert("conclave-session", told);
-            }
-            return Err(status);
+            return Err(refusal(ErrorCode::SessionUnknown));
         };
         answers.retain(|sequence, _| *sequence >= tag.low_water);
         if let Some(answer) = answers.get(&tag.sequence) {

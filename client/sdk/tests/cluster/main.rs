@@ -231,18 +231,6 @@ async fn an_ended_session_after_a_lost_answer_is_told_and_not_executed_again() {
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_tell_why_never_causes_a_second_execution() {
-    let nodes = Nodes::start(3).await;
-    nodes.lock().tells_session_unknown = false;
-    let kv = nodes.client().await.kv("secret");
-    nodes.fault([Fault::LoseReplyAndSessions]);
-    let error = soon(kv.put("a", json!({}), None)).await.expect_err("nobody can know");
-    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
-    assert_eq!(nodes.lock().executed, 1);
-    assert_eq!(soon(kv.put("a", json!({}), None)).await.expect("goes on").version, 2);
-}
-
-#[tokio::test]
 async fn a_session_is_renewed_before_it_ends_and_opened_once_for_many() {
     let nodes = Nodes::start(1).await;
     nodes.lock().session_ttl_ms = 400;

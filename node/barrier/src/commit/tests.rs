@@ -115,18 +115,6 @@ fn a_directory_looked_into_is_guarded() {
 }
 
 #[test]
-fn nothing_to_write_is_no_entry() {
-    let (ledger, barrier) = cluster();
-    let (entries, revision) = (ledger.log().len(), ledger.view().revision());
-    let mut tx = barrier.transaction(ledger.view());
-    tx.get(&path("a")).unwrap();
-    assert!(tx.is_empty());
-    let outcome = block_on(tx.commit(Some(tag(1, b"reply")))).unwrap();
-    assert!(matches!(outcome, CommitOutcome::Applied { revision: at } if at == revision));
-    assert_eq!(ledger.log().len(), entries);
-}
-
-#[test]
 fn a_replay_gets_the_first_reply_on_any_node() {
     let (ledger, barrier) = cluster();
     open_session(&ledger, &barrier);
@@ -266,4 +254,22 @@ fn racing_increments_all_count() {
     }
     let mut tx = barrier.transaction(ledger.view());
     assert_eq!(tx.get(&path("count")).unwrap().unwrap().value[0], 100);
+}
+
+/// Whether the same request ran before is known below only.
+#[test]
+fn a_tag_alone_makes_an_entry_and_nothing_at_all_makes_none() {
+    let (ledger, barrier) = cluster();
+    open_session(&ledger, &barrier);
+    let entries = ledger.log().len();
+    let commit = |tag| block_on(barrier.transaction(ledger.view()).commit(tag)).unwrap();
+    let at = ledger.view().revision();
+    assert!(matches!(commit(None), CommitOutcome::Applied { revision } if revision == at));
+    assert_eq!(ledger.log().len(), entries);
+    assert!(matches!(commit(Some(tag(1, b"first"))), CommitOutcome::Applied { .. }));
+    assert_eq!(ledger.log().len(), entries + 1);
+    let CommitOutcome::Replayed { reply, .. } = commit(Some(tag(1, b"again"))) else {
+        panic!("the ledger remembers the request")
+    };
+    assert_eq!(reply.as_ref(), b"first");
 }

@@ -92,7 +92,7 @@ fn a_session_is_worth_nothing_without_its_token_or_after_its_end() {
     let never = bytes::Bytes::from_static(&[9; 16]);
     let request = bench.tagged(Operation::Write, "secret/data/app", &cas(0, 1), &never, 1);
     let error = bench.send(&request).unwrap_err();
-    assert_eq!(error.code, ErrorCode::OutcomeUnknown);
+    assert_eq!(error.code, ErrorCode::SessionUnknown);
     assert!(error.message.contains("open a new session"));
     assert_eq!(code(bench.read("secret/data/app")), ErrorCode::NotFound);
 
@@ -103,7 +103,7 @@ fn a_session_is_worth_nothing_without_its_token_or_after_its_end() {
     bench.write("sys/sessions/close", &json!({"session": hex::encode(&session)})).unwrap();
     assert_eq!(bench.ledger.session_count(), 0);
     let request = bench.tagged(Operation::Write, "secret/data/app", &cas(0, 1), &session, 1);
-    assert_eq!(code(bench.send(&request)), ErrorCode::OutcomeUnknown);
+    assert_eq!(code(bench.send(&request)), ErrorCode::SessionUnknown);
 }
 
 #[test]

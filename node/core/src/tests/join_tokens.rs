@@ -23,8 +23,8 @@ fn a_join_token_says_where_to_go_and_what_to_prove() {
     assert_eq!((&answer["ttl"], &answer["ttl_ms"]), (&json!(60), &json!(60_000)));
     assert_eq!(token["v"], 1);
     assert_eq!(token["addrs"], json!(["127.0.0.1:8201", "127.0.0.2:8201"]));
-    let id = URL_SAFE_NO_PAD.decode(token["id"].as_str().unwrap()).unwrap();
-    let secret = URL_SAFE_NO_PAD.decode(token["secret"].as_str().unwrap()).unwrap();
+    let id = hex::decode(token["id"].as_str().unwrap()).unwrap();
+    let secret = hex::decode(token["secret"].as_str().unwrap()).unwrap();
     assert_eq!(*finish(bench.core.join_token_secret(&id)).unwrap(), secret);
 }
 

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::testing::{Bench, code, finish};
+use crate::testing::{Bench, MemoryLedger, code, finish, new_barrier};
 use crate::update::ATTEMPTS_MAX;
 use crate::{Access, Core, ErrorCode, Operation, ReadLevel, Token};
 
@@ -102,6 +102,12 @@ fn other_namespaces_are_not_found() {
     let mut request = bench.request(Operation::Read, "secret/data/app", b"");
     request.namespace = "team/".into();
     assert_eq!(code(bench.send(&request)), ErrorCode::NotFound);
+    bench.write("secret/data/app", &value(1)).unwrap();
+    for root in ["", "/", "root", "root/"] {
+        request.namespace = root.into();
+        let answer = bench.send(&request).unwrap();
+        assert!(!format!("{answer:?}").contains("value"), "an answer's data is not for the log");
+    }
 }
 
 /// THREATS row 1: whatever the spelling, the neighbour's secret stays.
@@ -261,6 +267,7 @@ fn failures_below_become_answers() {
         (LedgerError::OutcomeUnknown, ErrorCode::OutcomeUnknown),
         (LedgerError::ViewExpired, ErrorCode::Busy),
         (LedgerError::TooLarge { bytes: 2, bytes_max: 1 }, ErrorCode::TooLarge),
+        (LedgerError::Invalid("write a row once".into()), ErrorCode::InvalidRequest),
         (LedgerError::Damaged("chunk 7".into()), ErrorCode::Internal),
     ];
     for (fault, expected) in cases {
@@ -327,9 +334,14 @@ fn a_follower_routes_by_the_table_of_its_view() {
 
 #[test]
 fn a_cluster_is_initialised_once() {
-    let bench = Bench::new();
-    let again = finish(Core::initialise(&bench.barrier, &bench.ports, Vec::new()));
-    assert_eq!(code(again), ErrorCode::InvalidRequest);
+    let Bench { ports, .. } = Bench::new();
+    let ledger = Arc::new(MemoryLedger::new());
+    let [first, late] = [(); 2].map(|()| new_barrier(&ledger, &ports));
+    finish(Core::initialise(first, &ports, Vec::new())).map(drop).unwrap();
+    assert_eq!(ledger.revision(), 1, "a cluster begins with one entry");
+    let late = finish(Core::initialise(late, &ports, Vec::new()));
+    assert_eq!(code(late), ErrorCode::InvalidRequest);
+    assert_eq!(ledger.revision(), 2, "the late one was refused by the ledger");
 }
 
 /// THREATS rows 55 and 71 at the core's own doors.

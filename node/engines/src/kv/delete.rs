@@ -11,7 +11,7 @@ pub(super) fn latest(
     name: &str,
     storage: &mut dyn Storage,
 ) -> Result<Response, EngineError> {
-    mark(request, name, &[0], storage)
+    mark(request, name, None, storage)
 }
 
 /// Deletes the versions that the body names.
@@ -20,20 +20,19 @@ pub(super) fn versions(
     name: &str,
     storage: &mut dyn Storage,
 ) -> Result<Response, EngineError> {
-    mark(request, name, &parse_versions(request)?, storage)
+    mark(request, name, Some(parse_versions(request)?), storage)
 }
 
-/// Names and versions that are not there, and versions that went before, are no error.
+/// No numbers stand for the newest version. Names and versions that are not there, and versions that went before, are no error.
 fn mark(
     request: &Request,
     name: &str,
-    numbers: &[u64],
+    numbers: Option<Vec<u64>>,
     storage: &mut dyn Storage,
 ) -> Result<Response, EngineError> {
     let Some(mut record) = NameRecord::load(storage, name)? else { return Ok(Response::empty()) };
     let before = record.clone();
-    for number in numbers {
-        let number = if *number == 0 { record.current_version } else { *number };
+    for number in numbers.unwrap_or_else(|| vec![record.current_version]) {
         if let Some(version) = record.version_mut(number)
             && version.is_readable(request.now_ms)
         {

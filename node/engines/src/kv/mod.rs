@@ -11,6 +11,7 @@ mod undelete;
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
 use conclave_mount::{
     Access, Engine, EngineError, ErrorCode, Operation, Request, Response, Route, Storage,
 };
@@ -83,13 +84,15 @@ fn dispatch(request: &Request, storage: &mut dyn Storage) -> Result<Response, En
     }
 }
 
-/// People write `secret/app` where the API wants `secret/data/app`; the answer must say so.
+/// People write `secret/app` where the API wants `secret/data/app`; the answer must say so, as a
+/// warning beside a `data` that is null, where clients look for it.
 fn wrong_path() -> EngineError {
     EngineError::new(
         ErrorCode::NotFound,
         "this mount keeps versions (KV version 2) and has no such path; put 'data/' or \
          'metadata/' between mount and name, or use the 'kv' commands, which do",
     )
+    .with_data(Bytes::from_static(b"null"))
 }
 
 /// The body of `delete`, `undelete` and `destroy`.

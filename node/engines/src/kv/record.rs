@@ -142,7 +142,7 @@ impl NameRecord {
     /// What is known about the version `number`; about the newest for 0.
     pub(super) fn version(&self, number: u64) -> Option<&VersionMetadata> {
         let number = if number == 0 { self.current_version } else { number };
-        self.versions.iter().rev().find(|version| version.number == number)
+        self.index(number).map(|index| &self.versions[index])
     }
 
     /// The users' own words; clients expect `null` where there are none.
@@ -151,7 +151,11 @@ impl NameRecord {
     }
 
     pub(super) fn version_mut(&mut self, number: u64) -> Option<&mut VersionMetadata> {
-        self.versions.iter_mut().rev().find(|version| version.number == number)
+        self.index(number).map(|index| &mut self.versions[index])
+    }
+
+    fn index(&self, number: u64) -> Option<usize> {
+        self.versions.binary_search_by_key(&number, |version| version.number).ok()
     }
 
     /// Writes `data` as the next version and gives up those that are more than the name may keep.

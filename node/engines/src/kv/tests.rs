@@ -596,8 +596,7 @@ impl Model {
             }
             Step::DeleteVersion(number) => {
                 mount.write("delete/x", &json!({"versions": [number]})).unwrap();
-                let number = if *number == 0 { current } else { *number };
-                self.version(number).into_iter().for_each(|v| v.1 = true);
+                self.version(*number).into_iter().for_each(|v| v.1 = true);
             }
             Step::Undelete(number) => {
                 mount.write("undelete/x", &json!({"versions": [number]})).unwrap();

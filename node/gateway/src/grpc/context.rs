@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_core as core;
-use conclave_core::{Idempotency, Operation, ReadLevel, Token};
+use conclave_core::{CanonicalPath, Idempotency, Operation, ReadLevel, Token};
 use conclave_proto::v1;
 use serde::Deserialize;
 use tonic::Status;
@@ -15,8 +15,8 @@ use tonic::Status;
 use super::{Arrival, Handlers};
 use crate::admission::Permit;
 use crate::http::head;
+use crate::json;
 use crate::refusal::Refusal;
-use crate::{json, path};
 
 /// Who calls, taken from metadata and connection.
 pub(super) struct Context {
@@ -96,11 +96,7 @@ pub(super) fn open<T>(request: tonic::Request<T>) -> Result<(Context, T), Status
 impl Handlers {
     /// Serves `ask` through the core.
     pub(super) async fn call(&self, context: Context, ask: Ask) -> Result<Answered, Refusal> {
-        let clean = ask.path.strip_suffix('/').unwrap_or(&ask.path);
-        if clean.is_empty() {
-            return Err(Refusal::invalid("the path is empty; name what is asked for"));
-        }
-        path::check(&ask.path)?;
+        CanonicalPath::new(&ask.path, ask.operation)?;
         json::check_object(&ask.body)?;
         let id = self.caller.service.make_request_id();
         let limit = self.caller.time_limit;

@@ -46,9 +46,7 @@ impl Kv for Handlers {
                 get_response(answered.response.data.as_ref(), answered.response.revision)
             }
             // A deleted version is an answer here: its metadata says what became of it.
-            Err(refusal) if refusal.code == ErrorCode::NotFound && refusal.data.is_some() => {
-                get_response(refusal.data.as_ref(), 0)
-            }
+            Err(refusal) if is_deleted_version(&refusal) => get_response(refusal.data.as_ref(), 0),
             Err(refusal) => Err(refusal),
         };
         Ok(Response::new(answer?))
@@ -129,6 +127,11 @@ fn put_body(message: &KvPutRequest) -> Result<Bytes, Refusal> {
     body.put_slice(data);
     body.put_slice(b"}");
     Ok(body.freeze())
+}
+
+/// A 404 with data and a message is about the path, one without a message about the version.
+fn is_deleted_version(refusal: &Refusal) -> bool {
+    refusal.code == ErrorCode::NotFound && refusal.message.is_empty() && refusal.data.is_some()
 }
 
 fn get_response(data: Option<&Bytes>, revision: u64) -> Result<KvGetResponse, Refusal> {

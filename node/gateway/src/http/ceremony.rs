@@ -13,7 +13,7 @@ use super::status::{seal_status_json, to_json};
 use super::{Answer, HttpDoor, head, json_answer, lenient, require_method};
 use crate::gateway::Peer;
 use crate::refusal::Refusal;
-use crate::{InitRequest, InitResponse, JoinRequest, json};
+use crate::{InitRequest, InitResponse, JoinRequest};
 
 impl HttpDoor {
     /// `sys/init`.
@@ -87,7 +87,7 @@ const WRITES: [Method; 2] = [Method::PUT, Method::POST];
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Refusal> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| json::describe(&error))
+    serde_json::from_slice(body).map_err(|error| conclave_core::Error::from_json(&error).into())
 }
 
 /// A share as the operator pasted it: hex, else base64.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use conclave_core::{Operation, ReadLevel, Token};
+use conclave_core::{Operation, ReadLevel, Token, is_root_namespace};
 use conclave_proto::ErrorCode;
 use http::header::{self, HeaderMap};
 use http::{Method, Uri};
@@ -103,10 +103,18 @@ pub(crate) fn namespace(headers: &HeaderMap) -> Result<&str, Refusal> {
 
 /// Refuses a request to another namespace than the root: the node is of no namespace.
 pub(super) fn require_root_namespace(headers: &HeaderMap) -> Result<(), Refusal> {
-    match namespace(headers)? {
-        "" | "/" | "root" | "root/" => Ok(()),
-        _ => Err(Refusal::invalid(
-            "operation only available in root namespace; leave out X-Vault-Namespace",
+    if is_root_namespace(namespace(headers)?) {
+        return Ok(());
+    }
+    Err(Refusal::invalid("operation only available in root namespace; leave out X-Vault-Namespace"))
+}
+
+/// Who asks for a wrapped answer relies on not seeing the secret itself.
+pub(super) fn refuse_wrapping(headers: &HeaderMap) -> Result<(), Refusal> {
+    match single(headers, "x-vault-wrap-ttl")? {
+        None | Some("" | "0" | "0s") => Ok(()),
+        Some(_) => Err(Refusal::invalid(
+            "response wrapping is not supported yet; leave out X-Vault-Wrap-TTL",
         )),
     }
 }

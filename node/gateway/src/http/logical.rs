@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conclave_core as core;
-use conclave_core::Operation;
+use conclave_core::{CanonicalPath, Operation};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -41,7 +41,9 @@ impl HttpDoor {
     ) -> Result<core::Response, Refusal> {
         let mut query = head::query(request.uri())?;
         let operation = head::operation(request.method(), &mut query)?;
+        CanonicalPath::new(path, operation)?;
         let headers = request.headers();
+        head::refuse_wrapping(headers)?;
         if operation == Operation::Patch {
             head::require_merge_patch(headers)?;
         }

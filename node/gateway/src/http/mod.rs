@@ -59,11 +59,11 @@ impl HttpDoor {
 
     /// The answer that is this refusal.
     pub(crate) fn refuse(&self, refusal: Refusal, peer: Peer) -> Response<Bytes> {
-        let plain_404_with_data = refusal.code == ErrorCode::NotFound && refusal.message.is_empty();
         let body = match &refusal.data {
-            // A deleted KV version: clients read the envelope before they say "not found".
-            Some(data) if plain_404_with_data => {
-                envelope::success(&refusal.request_id, Some(data), &[], false)
+            // A deleted KV version, or a hint: clients read the envelope before "not found".
+            Some(data) if refusal.code == ErrorCode::NotFound => {
+                let warning = Some(refusal.message.clone()).filter(|text| !text.is_empty());
+                envelope::success(&refusal.request_id, Some(data), warning.as_slice(), false)
             }
             data => envelope::errors(&refusal.message, data.as_ref()),
         };

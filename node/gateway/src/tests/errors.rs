@@ -73,6 +73,26 @@ async fn headers_that_can_be_read_in_two_ways_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_for_a_wrapped_answer_never_sees_the_bare_one() {
+    let bench = Bench::new();
+    for (ttl, expected) in [("60", 400), ("5m", 400), ("x", 400), ("0", 200), ("", 200)] {
+        let header = format!("x-vault-wrap-ttl: {ttl}");
+        assert_eq!(bench.status_of("GET /v1/echo/a", &header, "").await, expected, "{ttl}");
+    }
+}
+
+/// Clients look for `warnings` in the body of a 404 before they say "not found".
+#[tokio::test(start_paused = true)]
+async fn a_hint_about_a_path_is_a_warning() {
+    let bench = Bench::new();
+    let answer = bench.ask("GET /v1/secret/app", "", "").await;
+    assert_eq!(status(&answer), 404);
+    assert!(answer.contains("\"data\":null"), "{answer}");
+    assert!(answer.contains("\"warnings\":[\"put 'data/' between mount and name\"]"), "{answer}");
+    assert!(!answer.contains("\"errors\""), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_055_wrong_types_never_make_a_server_error() {
     let bench = Bench::new();
     let values = ["null", "-1", "1.5", "true", "[]", "{}", "99999999999999999999", "\"\""];

@@ -169,6 +169,8 @@ async fn kv_is_typed() -> Result<(), Status> {
     assert_eq!(response.deletion_time, "2026-11-25T00:00:01Z");
     let missing = wire::KvGetRequest { path: "missing".into(), ..get.clone() };
     assert_eq!(kv.get(missing).await.unwrap_err().code(), Code::NotFound);
+    let elsewhere = wire::KvGetRequest { path: "hint".into(), ..get.clone() };
+    assert_eq!(kv.get(elsewhere).await.unwrap_err().code(), Code::NotFound);
     for bad in [
         wire::KvGetRequest { mount: String::new(), ..get.clone() },
         wire::KvGetRequest { path: String::new(), ..get.clone() },

@@ -88,8 +88,7 @@ async fn the_node_speaks_for_itself_outside_the_envelope() {
     assert_eq!(
         told,
         "init 5 3\ninit 1 2\nunseal [1, 2, 255] false\nunseal [1, 2, 255] false\nunseal [] true\n\
-         JoinRequest { leader_cluster_addr: Some(\"two:8201\"), token: Some(\"jt\"), \
-         non_voter: true }"
+         join Some(\"two:8201\") Some(\"jt\") true"
     );
 }
 

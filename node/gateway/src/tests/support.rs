@@ -107,6 +107,10 @@ fn answer(request: &Request) -> Result<Response, Error> {
         (Operation::Read, "secret/data/deleted") => {
             Err(Error::not_found().with_data(Bytes::from_static(DELETED.as_bytes())))
         }
+        (Operation::Read, "secret/app" | "secret/data/hint") => {
+            let hint = Error::new(ErrorCode::NotFound, "put 'data/' between mount and name");
+            Err(hint.with_data(Bytes::from_static(b"null")))
+        }
         (Operation::List, "secret/metadata/" | "secret/metadata") => {
             json(r#"{"keys":["app","dir/"]}"#)
         }
@@ -140,7 +144,7 @@ fn error_named(name: &str) -> Error {
     error
 }
 
-pub(super) const ALL_CODES: [ErrorCode; 16] = [
+pub(super) const ALL_CODES: [ErrorCode; 17] = [
     ErrorCode::InvalidRequest,
     ErrorCode::CasMismatch,
     ErrorCode::PermissionDenied,
@@ -157,6 +161,7 @@ pub(super) const ALL_CODES: [ErrorCode; 16] = [
     ErrorCode::DeadlineExceeded,
     ErrorCode::Quarantined,
     ErrorCode::Internal,
+    ErrorCode::SessionUnknown,
 ];
 
 impl Service for Fake {
@@ -204,7 +209,8 @@ impl Service for Fake {
     }
 
     fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<(), Error>> {
-        self.note(format!("{request:?}"));
+        let JoinRequest { leader_cluster_addr: leader, token, non_voter } = request;
+        self.note(format!("join {leader:?} {token:?} {non_voter}"));
         async move { Ok(()) }.boxed()
     }
 

@@ -58,6 +58,7 @@ pub(crate) fn member(member: &v1::Member) -> (u64, MemberInfo) {
         cluster_addr: member.cluster_addr.clone(),
         api_addr: member.api_addr.clone(),
         spki_pin: member.spki_pin.clone(),
+        voter_wanted: member.voter_wanted,
     };
     (member.node_id, info)
 }

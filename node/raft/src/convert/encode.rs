@@ -31,6 +31,7 @@ pub(crate) fn member(node_id: u64, info: &MemberInfo) -> v1::Member {
         cluster_addr: info.cluster_addr.clone(),
         api_addr: info.api_addr.clone(),
         spki_pin: info.spki_pin.clone(),
+        voter_wanted: info.voter_wanted,
     }
 }
 
@@ -63,6 +64,8 @@ where
         prev: log_id_option(request.prev_log_id.as_ref()),
         committed: log_id_option(request.leader_commit.as_ref()),
         entries: request.entries.iter().map(entry).collect(),
+        // Set by whoever sends it.
+        leader_ms: 0,
     }
 }
 

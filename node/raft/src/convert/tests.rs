@@ -26,12 +26,14 @@ fn any_vote() -> impl Strategy<Value = Vote> {
 }
 
 fn any_member() -> impl Strategy<Value = MemberInfo> {
-    ("[a-z]{0,8}", "[a-z:0-9]{0,12}", "[a-z:/]{0,12}", any::<[u8; 32]>()).prop_map(
-        |(name, cluster_addr, api_addr, pin)| MemberInfo {
+    let texts = ("[a-z]{0,8}", "[a-z:0-9]{0,12}", "[a-z:/]{0,12}");
+    (texts, any::<[u8; 32]>(), any::<bool>()).prop_map(
+        |((name, cluster_addr, api_addr), pin, voter_wanted)| MemberInfo {
             name,
             cluster_addr,
             api_addr,
             spki_pin: pin.to_vec().into(),
+            voter_wanted,
         },
     )
 }
@@ -131,6 +133,7 @@ fn request() -> v1::AppendRequest {
         prev: Some(v1::LogId { term: 1, leader_id: 0, index: 4 }),
         committed: None,
         entries: vec![entry(5), entry(6)],
+        leader_ms: 0,
     }
 }
 

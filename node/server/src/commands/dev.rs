@@ -29,6 +29,10 @@ pub struct Arguments {
     /// How the nodes are unsealed after a restart.
     #[arg(long, value_enum, default_value_t = DevSeal::Shamir)]
     seal: DevSeal,
+    /// Each node writes what its peers say, as it stands inside TLS, to `peer-frames.bin` beside
+    /// its configuration. For tests; of a kept directory only at its first start.
+    #[arg(long, hide = true)]
+    record_peer_frames: bool,
 }
 
 fn parse_nodes(text: &str) -> Result<u16, String> {
@@ -67,6 +71,7 @@ async fn supervise(arguments: Arguments) -> anyhow::Result<()> {
         data_dir,
         base_port: arguments.listen_base_port,
         seal: arguments.seal,
+        record_peer_frames: arguments.record_peer_frames,
     };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

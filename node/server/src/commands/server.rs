@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -13,7 +14,7 @@ use crate::listener::{PublicListener, bind};
 use crate::logging::{self, LogControl};
 use crate::metrics::Metrics;
 use crate::node::Node;
-use crate::peer::PeerServer;
+use crate::peer::{FrameRecorder, PeerServer};
 use crate::system;
 use crate::tls::PublicTls;
 
@@ -58,7 +59,10 @@ async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> any
     let cluster = bind(&config.listener.cluster_address, "listener.tcp.cluster_address").await?;
     let node = Node::open(config.clone(), system::ports(), system::boot_id(), metrics).await?;
 
-    let peers = PeerServer::new(node.tls(), node.clone(), node.clone(), system::ports());
+    let mut peers = PeerServer::new(node.tls(), node.clone(), node.clone(), system::ports());
+    if let Some(path) = &config.danger_record_peer_frames {
+        peers = peers.danger_record(FrameRecorder::open(path)?);
+    }
     let listener = PublicListener::new(&config, &public_tls, node.clone())?;
     let (stop_listening, listening) = watch::channel(false);
     tracing::info!(
@@ -76,15 +80,18 @@ async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> any
         let _ = peers_stop.wait_for(|stop| *stop).await;
     });
     let listeners = async { tokio::join!(listener.serve(public, listening), peers).1 };
-    tokio::select! {
+    let mut listeners = Box::pin(listeners.fuse());
+    let outcome = tokio::select! {
         biased;
-        ended = node.run(stop) => {
-            let _ = stop_listening.send(true);
-            ended
-        }
-        ended = listeners => ended.context("the listeners have ended"),
+        ended = node.run(stop) => ended,
+        ended = &mut listeners => ended.context("the listeners have ended"),
         () = reload_on_hangup(arguments.config, public_tls, logging) => Ok(()),
-    }
+    };
+    // Leadership is with another node: what arrives now is refused, what is under way may finish.
+    let _ = stop_listening.send(true);
+    let _ = system::ports().within(DRAIN_MAX, listeners).await;
+    node.close().await;
+    outcome
 }
 
 /// The configured certificate, or one made for this start.
@@ -142,3 +149,6 @@ async fn reload_on_hangup(config: PathBuf, tls: Arc<PublicTls>, logging: LogCont
     }
     std::future::pending().await
 }
+
+/// For requests under way when the node stops.
+const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(3);

@@ -50,6 +50,9 @@ pub struct Config {
     pub pid_file: Option<PathBuf>,
     /// Heartbeats and elections.
     pub raft: RaftTiming,
+    /// Writes everything peers say to this node and its answers, as it stands inside TLS, to this
+    /// file: for tests.
+    pub danger_record_peer_frames: Option<PathBuf>,
     /// What the operator should know but need not act on: keys that nobody reads, with their
     /// whole path, and keys without effect.
     pub warnings: Vec<String>,
@@ -179,6 +182,7 @@ impl Config {
             log_level: read_log_level(&mut root)?,
             log_format: read_log_format(&mut root)?,
             pid_file: root.path("pid_file")?,
+            danger_record_peer_frames: read_peer_recording(&mut root, &mut warnings)?,
             listener,
             storage,
             api_addr,
@@ -271,6 +275,20 @@ fn read_peer_unseal(
     Ok(policy)
 }
 
+fn read_peer_recording(
+    root: &mut Section,
+    warnings: &mut Vec<String>,
+) -> Result<Option<PathBuf>, ConfigError> {
+    let path = root.path(PEER_RECORDING)?;
+    if path.is_some() {
+        warnings.push(format!(
+            "`{PEER_RECORDING}` is set: what peers say is written to a file without TLS; \
+             remove the key and the file unless this is a test"
+        ));
+    }
+    Ok(path)
+}
+
 fn read_log_level(root: &mut Section) -> Result<LogLevel, ConfigError> {
     let Some(text) = root.string("log_level")? else { return Ok(LogLevel::default()) };
     text.parse().map_err(|()| {
@@ -285,3 +303,5 @@ fn read_log_format(root: &mut Section) -> Result<LogFormat, ConfigError> {
         Some(_) => Err(root.wrong("log_format", "\"text\" or \"json\"")),
     }
 }
+
+const PEER_RECORDING: &str = "danger_record_peer_frames";

@@ -112,6 +112,16 @@ fn unknown_keys_are_named_with_their_whole_path() {
     );
 }
 
+#[test]
+fn recording_peer_frames_is_warned_about() {
+    let text = MINIMAL.replacen('{', r#"{"danger_record_peer_frames": "frames.bin","#, 1);
+    let config = parse(&text).expect("it is valid");
+    let path = Path::new("/etc/conclave/frames.bin");
+    assert_eq!(config.danger_record_peer_frames.as_deref(), Some(path));
+    let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert!(warning.starts_with("`danger_record_peer_frames` is set"), "{warning}");
+}
+
 /// Which part of a small valid file a golden case replaces.
 #[derive(Debug, Clone, Copy)]
 enum In {

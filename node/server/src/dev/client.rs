@@ -39,8 +39,6 @@ pub(super) fn operator_of(
 }
 
 /// What a node says of itself, or `None` while it cannot be reached.
-pub(super) async fn status(
-    client: &mut OperatorClient<Channel>,
-) -> Option<v1::NodeStatusResponse> {
+pub(super) async fn status(client: &mut OperatorClient<Channel>) -> Option<v1::NodeStatusResponse> {
     client.status(v1::NodeStatusRequest {}).await.ok().map(tonic::Response::into_inner)
 }

@@ -25,6 +25,8 @@ pub struct DevOptions {
     pub base_port: Option<u16>,
     /// How nodes unseal.
     pub seal: DevSeal,
+    /// Whether nodes record what peers say.
+    pub record_peer_frames: bool,
 }
 
 /// A running cluster.
@@ -41,13 +43,7 @@ impl DevCluster {
     /// Files cannot be written or a process cannot be started.
     pub fn start(options: &DevOptions) -> anyhow::Result<Self> {
         crate::files::make_private_dir(&options.data_dir)?;
-        let layout = Layout::prepare(
-            &options.data_dir,
-            options.nodes,
-            options.base_port,
-            options.seal,
-            &system::ports(),
-        )?;
+        let layout = Layout::prepare(options, &system::ports())?;
         let processes = layout
             .nodes
             .iter()

@@ -7,6 +7,7 @@ use anyhow::Context;
 use conclave_ports::Ports;
 use serde_json::json;
 
+use super::cluster::DevOptions;
 use crate::files::write_private;
 use crate::tls::{DevCa, make_dev_ca, sign_dev_server};
 
@@ -44,16 +45,11 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Writes what is missing below `base`; what an earlier start left is used again, so that the
-    /// nodes find their peers where they were.
-    pub(super) fn prepare(
-        base: &Path,
-        nodes: u16,
-        base_port: Option<u16>,
-        seal: DevSeal,
-        ports: &Ports,
-    ) -> anyhow::Result<Self> {
-        let base = base.canonicalize().context("the data directory")?;
+    /// Writes what is missing below the data directory; what an earlier start left is used again,
+    /// so that the nodes find their peers where they were.
+    pub(super) fn prepare(options: &DevOptions, ports: &Ports) -> anyhow::Result<Self> {
+        let DevOptions { nodes, base_port, seal, .. } = *options;
+        let base = options.data_dir.canonicalize().context("the data directory")?;
         let ca_file = base.join("ca.pem");
         let existing = existing_nodes(&base)?;
         if !existing.is_empty() {
@@ -74,7 +70,7 @@ impl Layout {
             write_private(&base.join("seal.key"), hex::encode(ports.random::<32>()).as_bytes())?;
         }
         for node in &nodes {
-            write_node(&base, node, &nodes, &ca, seal)?;
+            write_node(&base, node, &nodes, &ca, options)?;
         }
         Ok(Self { base, ca_file, nodes })
     }
@@ -117,7 +113,7 @@ fn write_node(
     node: &NodeLayout,
     all: &[NodeLayout],
     ca: &DevCa,
-    seal: DevSeal,
+    options: &DevOptions,
 ) -> anyhow::Result<()> {
     let directory = base.join(&node.name);
     crate::files::make_private_dir(&directory)?;
@@ -147,8 +143,11 @@ fn write_node(
         "join_secret_file": "../join.secret",
         "peer_unseal": {"allow": true, "allow_join_secret_members": true},
     });
-    if seal == DevSeal::Static {
+    if options.seal == DevSeal::Static {
         config["seal"] = json!({"static": {"key_file": "../seal.key"}});
+    }
+    if options.record_peer_frames {
+        config["danger_record_peer_frames"] = json!("peer-frames.bin");
     }
     write_private(&node.config, serde_json::to_string_pretty(&config)?.as_bytes())
 }
@@ -166,7 +165,12 @@ fn existing_nodes(base: &Path) -> anyhow::Result<Vec<NodeLayout>> {
         let parsed = crate::config::Config::load(&config)?;
         nodes.push(NodeLayout {
             api: parsed.listener.address.to_string().parse().context("listener address")?,
-            cluster: parsed.listener.cluster_address.to_string().parse().context("cluster address")?,
+            cluster: parsed
+                .listener
+                .cluster_address
+                .to_string()
+                .parse()
+                .context("cluster address")?,
             data_dir: directory.join("data"),
             config,
             log: directory.join("node.log"),

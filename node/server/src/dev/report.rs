@@ -86,7 +86,12 @@ impl Ready {
         println!("  export CONCLAVE_TOKEN={}", self.root_token);
         println!("  conclave status\n");
         println!("For Vault's own tools:\n");
-        println!("  export VAULT_ADDR={} VAULT_CACERT={} VAULT_TOKEN={}", addresses[0], self.ca_file.display(), self.root_token);
+        println!(
+            "  export VAULT_ADDR={} VAULT_CACERT={} VAULT_TOKEN={}",
+            addresses[0],
+            self.ca_file.display(),
+            self.root_token
+        );
         println!("\nCtrl-C ends all of it.");
     }
 }

@@ -22,14 +22,14 @@ impl Node {
             core.consume_join_token(&applicant.request().token_id).await?;
         }
         let node_id = allocate_id(running).await?;
-        let (certificate, ca_certificate) =
-            sign(core, &applicant, node_id, running.cluster_id)?;
+        let (certificate, ca_certificate) = sign(core, &applicant, node_id, running.cluster_id)?;
         let member = v1::Member {
             node_id,
             name: applicant.request().name.clone(),
             cluster_addr: applicant.request().cluster_addr.clone(),
             api_addr: applicant.request().api_addr.clone(),
             spki_pin: applicant.pin().as_bytes().to_vec().into(),
+            voter_wanted: !applicant.request().non_voter,
         };
         self.add_in_background(running, member.clone(), !applicant.request().non_voter);
         let mut members: Vec<_> =
@@ -64,7 +64,12 @@ impl Node {
     }
 
     /// The learner must start before it can catch up, so the joiner gets its answer first.
-    fn add_in_background(&self, running: &std::sync::Arc<Running>, member: v1::Member, voter: bool) {
+    fn add_in_background(
+        &self,
+        running: &std::sync::Arc<Running>,
+        member: v1::Member,
+        voter: bool,
+    ) {
         let raft = running.raft.clone();
         let task = async move {
             let name = member.name.clone();

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use conclave_core::{Access, Error, ErrorCode, Request, Response};
-use conclave_raft::{PeerError, Target};
+use conclave_barrier::Route;
+use conclave_core::{Access, Core, Error, ErrorCode, Request, Response};
+use conclave_raft::Target;
 
+use super::forward::{open_reply, outcome_unknown, seal_request};
 use super::phase::Phase;
 use super::{Node, Running};
-use super::forward::{from_forward_reply, into_forward_request};
+use crate::peer::ForwardError;
 
 impl Node {
     /// Serves `request` on this node, or hands it whole to the leader if it may write. Waits out an
@@ -26,8 +28,8 @@ impl Node {
 
     async fn dispatch_write(&self, phase: &Phase, request: Request) -> Result<Response, Error> {
         let (running, core) = phase.serving()?;
-        let patience = LEADER_WAIT_MAX.min(request.time_limit);
-        let deadline = self.ports.clock.monotonic() + patience;
+        let (began, limit) = (self.ports.clock.monotonic(), request.time_limit);
+        let deadline = began + LEADER_WAIT_MAX.min(limit);
         let mut request = request;
         loop {
             let status = running.raft.status();
@@ -35,7 +37,7 @@ impl Node {
                 core.handle(&request).await
             } else {
                 match leader_of(running) {
-                    Some(target) => self.forward(running, &target, &request).await,
+                    Some(target) => self.forward(running, core, &target, &request).await,
                     None => Err(no_leader()),
                 }
             };
@@ -45,8 +47,7 @@ impl Node {
                     if now >= deadline {
                         return Err(error);
                     }
-                    request.time_limit =
-                        request.time_limit.saturating_sub(LEADER_POLL).max(LEADER_POLL);
+                    request.time_limit = limit.saturating_sub(now - began).max(LEADER_POLL);
                     let _ = self.ports.within(LEADER_POLL, running.raft.changed()).await;
                 }
                 answered => return answered,
@@ -54,20 +55,27 @@ impl Node {
         }
     }
 
+    /// Sends `request` to `leader`, once. `NoLeader` says that it surely was not executed there.
     async fn forward(
         &self,
         running: &Running,
+        core: &Core,
         leader: &Target,
         request: &Request,
     ) -> Result<Response, Error> {
-        let message = into_forward_request(running.node_id, request);
+        let sealer = core.barrier().peer_sealer();
+        let route = Route { from: running.node_id, to: leader.node_id };
+        let (message, id) = seal_request(sealer, route, request)?;
         match self.transport.forward(leader, message, request.time_limit).await {
-            Ok(reply) => from_forward_reply(reply),
-            Err(PeerError::Refused { .. }) => Err(no_leader()),
-            Err(PeerError::Unreachable { .. }) => Err(Error::new(
-                ErrorCode::OutcomeUnknown,
-                "the leader did not answer: the request may or may not have been executed; read before you repeat it",
-            )),
+            Ok(reply) => open_reply(sealer, route.back(), id, &reply),
+            Err(error @ (ForwardError::NotSent { .. } | ForwardError::Refused { .. })) => {
+                tracing::debug!(%error, "a request was not forwarded");
+                Err(no_leader())
+            }
+            Err(error @ ForwardError::Lost { .. }) => {
+                tracing::debug!(%error, "a forwarded request has no answer");
+                Err(outcome_unknown())
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_barrier::ledger::Ledger;
-use conclave_barrier::{Barrier, NewRecipient};
+use conclave_barrier::{NewBarrier, NewRecipient};
 use conclave_core::{Core, Error, ErrorCode};
 use conclave_gateway::{InitRequest, InitResponse};
 use conclave_proto::v1;
@@ -20,27 +20,29 @@ impl Node {
     /// Makes a cluster of this one node: identity, consensus, barrier, core, certificate authority.
     pub(super) async fn initialise(&self, request: InitRequest) -> Result<InitResponse, Error> {
         let _one = self.transition.lock().await;
-        if !matches!(self.phase(), Phase::Alone) {
-            return Err(Error::invalid("Vault is already initialized"));
-        }
-        self.refuse_if_a_peer_is_initialised().await?;
         let (recipients, shares) = self.make_recipients(request)?;
-        let cluster_id: [u8; 16] = self.ports.random();
+        let running = match self.phase() {
+            Phase::Alone => {
+                self.refuse_if_a_peer_is_initialised().await?;
+                self.found_cluster().await?
+            }
+            Phase::Sealed(running) if self.is_half_founded(&running) => running,
+            Phase::Sealed(_) | Phase::Unsealed(..) => {
+                return Err(Error::invalid("Vault is already initialized"));
+            }
+        };
+        self.lead_alone(&running).await?;
+        let cluster_id = running.cluster_id;
         let ca = ClusterCa::make(&cluster_id).map_err(internal)?;
-
-        let running = self.found_cluster(cluster_id).await?;
         let ledger: Arc<dyn Ledger> = running.ledger.clone();
         let name = &self.config.cluster_name;
-        let barrier =
-            Barrier::initialise(ledger, self.ports.clone(), cluster_id, name, recipients)
-                .await
-                .map_err(from_barrier)?;
-        let barrier = Arc::new(barrier);
+        let new = NewBarrier::make(ledger, self.ports.clone(), cluster_id, name, recipients)
+            .map_err(from_barrier)?;
         let secrets = vec![
             (CA_KEY.to_owned(), ca.key_der().clone()),
             (CA_CERTIFICATE.to_owned(), ca.certificate_der().to_vec().into()),
         ];
-        let root_token = Core::initialise(&barrier, &self.ports, secrets).await?;
+        let (barrier, root_token) = Core::initialise(new, &self.ports, secrets).await?;
         self.adopt_certificate(&ca, running.node_id, cluster_id)?;
         self.serve_with(&running, barrier)?;
         Ok(InitResponse { keys: shares, root_token })
@@ -65,17 +67,31 @@ impl Node {
         Ok((recipients, shares))
     }
 
-    /// Writes the identity, starts consensus with this node as its only voter, and waits until it
-    /// leads.
-    async fn found_cluster(&self, cluster_id: [u8; 16]) -> Result<Arc<Running>, Error> {
-        let identity = self.make_identity(cluster_id, FIRST_NODE_ID);
+    /// Whether this node began to found a cluster and died before the one entry that initialises it:
+    /// then nobody has a share or a token yet, and initialising may begin again.
+    pub(super) fn is_half_founded(&self, running: &Running) -> bool {
+        running.node_id == FIRST_NODE_ID
+            && running.raft.status().members.len() <= 1
+            && matches!(conclave_barrier::seal_record(running.ledger.view().as_ref()), Ok(None))
+    }
+
+    /// Writes the identity and starts consensus.
+    async fn found_cluster(&self) -> Result<Arc<Running>, Error> {
+        let identity = self.make_identity(self.ports.random(), FIRST_NODE_ID);
         self.identities.save(&identity).map_err(from_disk_error)?;
         let running =
             self.start_running(identity).await.map_err(|e| Error::internal(format!("{e:#}")))?;
         // From here on the node belongs to a cluster, whatever happens next.
         self.set_phase(Phase::Sealed(running.clone()));
-        let member = self.member(FIRST_NODE_ID);
-        running.raft.bootstrap(member).await.map_err(|e| Error::internal(e.to_string()))?;
+        Ok(running)
+    }
+
+    /// Makes this node the only voter, if it is not yet, and waits until it leads.
+    async fn lead_alone(&self, running: &Running) -> Result<(), Error> {
+        if running.raft.status().members.is_empty() {
+            let member = self.member(FIRST_NODE_ID);
+            running.raft.bootstrap(member).await.map_err(|e| Error::internal(e.to_string()))?;
+        }
         running.raft.set_readiness(conclave_raft::Readiness::Ready);
         let leads = async {
             while !running.raft.status().is_leader {
@@ -87,8 +103,7 @@ impl Node {
                 ErrorCode::Unavailable,
                 "the new cluster elected no leader; the node's log says why",
             )
-        })?;
-        Ok(running)
+        })
     }
 
     /// This node in that cluster.
@@ -122,6 +137,7 @@ impl Node {
             cluster_addr: self.config.cluster_addr.to_string(),
             api_addr: self.config.api_addr.to_string(),
             spki_pin: self.tls.pin().as_bytes().to_vec().into(),
+            ..v1::Member::default()
         }
     }
 }

@@ -123,7 +123,11 @@ impl Node {
         Ok(node)
     }
 
-    /// Runs the background work until `stop` says so, then hands leadership over and ends.
+    /// Runs the background work until `stop` says so, then hands leadership over. The node still
+    /// answers afterwards; [`Node::close`] ends it.
+    ///
+    /// # Errors
+    /// The node ended by itself: a storage error that only a fresh start can mend.
     pub async fn run(self: &Arc<Self>, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         self.spawn_background();
         let mut end = self.end.subscribe();
@@ -132,22 +136,28 @@ impl Node {
             () = stop => {}
             _ = end.wait_for(Option::is_some) => {}
         }
-        self.shut_down().await;
+        self.hand_over().await;
         match end.borrow().clone() {
             Some(reason) => Err(anyhow::anyhow!(reason)),
             None => Ok(()),
         }
     }
 
-    /// Whether another member must be told before this one stops, and the stop itself.
-    async fn shut_down(&self) {
+    /// Lets another member lead, if there is one that can.
+    async fn hand_over(&self) {
         let Some(running) = self.phase().running().cloned() else { return };
         if running.raft.status().is_leader
             && let Err(error) = running.raft.transfer_leadership().await
         {
             tracing::info!(%error, "leadership was not handed over before stopping");
         }
-        running.stop().await;
+    }
+
+    /// Ends consensus and everything that writes; nothing is answered afterwards.
+    pub async fn close(&self) {
+        if let Some(running) = self.phase().running() {
+            running.stop().await;
+        }
     }
 
     async fn start_running(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use conclave_barrier::RootKey;
+use conclave_barrier::{RootKey, Route};
 use conclave_core::{Error, ErrorCode};
 use conclave_memory::SecretKey;
 use conclave_proto::v1;
@@ -11,9 +11,9 @@ use futures::future::BoxFuture;
 use tonic::Status;
 use zeroize::Zeroizing;
 
-use super::dispatch::{leader_of, no_leader};
+use super::dispatch::leader_of;
+use super::forward::{open_request, seal_reply};
 use super::{Node, Running};
-use super::forward::{from_forward_request, into_forward_reply};
 use crate::peer::{
     JoinRefusal, PeerDirectory, PeerHandler, UnsealKey, UnsealPlace, VerifiedJoin, seal_root_key,
 };
@@ -46,7 +46,7 @@ impl PeerHandler for Node {
         &self,
         request: v1::ForwardRequest,
     ) -> BoxFuture<'_, Result<v1::ForwardReply, Status>> {
-        Box::pin(async move { Ok(self.serve_forwarded(request).await) })
+        Box::pin(self.serve_forwarded(request))
     }
 
     fn peer_unseal(
@@ -91,14 +91,29 @@ impl PeerHandler for Node {
 
 impl Node {
     /// Serves a member's client as leader.
-    async fn serve_forwarded(&self, request: v1::ForwardRequest) -> v1::ForwardReply {
+    ///
+    /// # Errors
+    /// A refusal where nothing was executed: this node is sealed, or the request does not open.
+    async fn serve_forwarded(
+        &self,
+        request: v1::ForwardRequest,
+    ) -> Result<v1::ForwardReply, Status> {
         let phase = self.phase();
-        into_forward_reply(match (from_forward_request(request), phase.serving()) {
-            (Ok(request), Ok((_, core))) => core.handle(&request).await,
-            (Err(error), _) => Err(error),
-            // The caller looks for a leader that can serve.
-            (_, Err(_)) => Err(no_leader()),
-        })
+        // The caller looks for a leader that can serve.
+        let (running, core) =
+            phase.serving().map_err(|error| Status::unavailable(error.to_string()))?;
+        let sealer = core.barrier().peer_sealer();
+        let route = Route { from: request.from, to: running.node_id };
+        let (request, id) = open_request(sealer, route, &request.sealed)
+            .inspect_err(|error| tracing::warn!(%error, from = route.from, "a forwarded request"))
+            .map_err(|error| Status::permission_denied(error.to_string()))?;
+        let served = match request {
+            Ok(request) => core.handle(&request).await,
+            Err(error) => Err(error),
+        };
+        // Not a refusal: the request was executed.
+        seal_reply(sealer, route.back(), id, served)
+            .map_err(|error| Status::internal(error.to_string()))
     }
 
     /// The first member that `wanted` picks, by the log or, before it says, by the join.
@@ -181,12 +196,7 @@ fn unseal_place(
         .as_ref()
         .try_into()
         .map_err(|_| Error::invalid("the boot id has not 16 bytes"))?;
-    Ok(UnsealPlace {
-        cluster_id: running.cluster_id.to_vec(),
-        boot_id,
-        giver,
-        taker: request.from,
-    })
+    Ok(UnsealPlace { cluster_id: running.cluster_id.to_vec(), boot_id, giver, taker: request.from })
 }
 
 /// Members and starts that were given the root key; bounded by members times their restarts.

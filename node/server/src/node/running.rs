@@ -15,7 +15,7 @@ use conclave_store::disk::Disk;
 use conclave_store::identity::Identity;
 use conclave_store::log::{Log, LogConfig, LogEvent, LogWriter};
 use conclave_store::snapshot::SnapshotStore;
-use conclave_store::state::{SledEngine, State, StateConfig, StateEngine, StateError};
+use conclave_store::state::{self, State, StateConfig};
 
 use crate::config::{RaftTiming, Storage};
 use crate::ledger::RaftLedger;
@@ -53,8 +53,8 @@ impl Running {
             cache_bytes_max: LOG_CACHE_BYTES_MAX,
             boot_id: parts.boot_id,
         };
-        let (log, writer) = Log::open(parts.disk.clone(), log_config)
-            .context("the Raft log cannot be opened")?;
+        let (log, writer) =
+            Log::open(parts.disk.clone(), log_config).context("the Raft log cannot be opened")?;
         let snapshots =
             SnapshotStore::open(parts.disk.clone()).context("the snapshots cannot be opened")?;
         let state = open_state(&parts.storage.path.join("state"), parts.boot_id)?;
@@ -100,28 +100,18 @@ fn raft_config(identity: &Identity, timing: RaftTiming, storage: &Storage) -> Ra
     }
 }
 
-/// Opens the state machine; one that is damaged is set aside and begins empty, since snapshot and
-/// log hold everything it held.
 fn open_state(directory: &Path, boot_id: [u8; 16]) -> anyhow::Result<State> {
-    match try_open_state(directory, boot_id) {
-        Ok(state) => Ok(state),
-        Err(error) => {
-            tracing::warn!(%error, "the state machine is damaged and is rebuilt from snapshot and log");
-            let aside = directory.with_extension("damaged");
-            if aside.exists() {
-                std::fs::remove_dir_all(&aside).context("removing an older damaged state")?;
-            }
-            std::fs::rename(directory, &aside).context("setting the damaged state aside")?;
-            try_open_state(directory, boot_id).context("an empty state machine cannot be made")
-        }
-    }
-}
-
-fn try_open_state(directory: &Path, boot_id: [u8; 16]) -> Result<State, StateError> {
-    let engine: Arc<dyn StateEngine> = Arc::new(SledEngine::open(directory)?);
     let config =
         StateConfig { overlay_bytes_max: OVERLAY_BYTES_MAX, undo_bytes_max: UNDO_BYTES_MAX };
-    State::open_in_boot(engine, config, boot_id)
+    let (state, rebuilt) = state::open_directory(directory, config, boot_id)
+        .context("the state machine cannot be opened")?;
+    if let Some(rebuilt) = rebuilt {
+        tracing::warn!(
+            because = rebuilt.because, set_aside = %rebuilt.set_aside.display(),
+            "the state machine is rebuilt from snapshot and log"
+        );
+    }
+    Ok(state)
 }
 
 /// The two threads that write: one for the log, one that moves the overlay into sled.

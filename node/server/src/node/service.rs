@@ -62,9 +62,8 @@ impl Node {
 
     fn describe_running(&self, running: &Running, status: &mut NodeStatus) {
         let raft = running.raft.status();
-        status.initialized = true;
-        status.cluster_id =
-            uuid::Uuid::from_bytes(running.cluster_id).hyphenated().to_string();
+        status.initialized = !self.is_half_founded(running);
+        status.cluster_id = uuid::Uuid::from_bytes(running.cluster_id).hyphenated().to_string();
         status.node_id = running.node_id;
         status.term = raft.term;
         status.committed_index = raft.committed_index;

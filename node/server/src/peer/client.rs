@@ -17,10 +17,11 @@ use futures::future::{BoxFuture, Either, select};
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use super::MESSAGE_BYTES_MAX;
 use super::connect::lazy_channel;
+use super::failure::{Failure, ForwardError};
 use crate::tls::{Expect, NodeIdentity, SpkiPin};
 
 /// [`PeerTransport`] over tonic, and the two calls to peers that are not Raft's.
@@ -52,20 +53,22 @@ impl TonicTransport {
         Arc::new(Self { identity, ports, peers: Mutex::default() })
     }
 
-    /// Hands a client's request to `target`. It is sent once: [`PeerError::Unreachable`] leaves
-    /// open whether it was executed.
+    /// Hands a client's request to `target`. It is sent once: [`ForwardError::Lost`] leaves open
+    /// whether it was executed.
     pub fn forward(
         &self,
         target: &Target,
         request: v1::ForwardRequest,
         limit: Duration,
-    ) -> BoxFuture<'static, Result<v1::ForwardReply, PeerError>> {
-        self.ask(
+    ) -> BoxFuture<'static, Result<v1::ForwardReply, ForwardError>> {
+        let node_id = target.node_id;
+        let answer = self.call(
             target,
             limit,
             |channels| &channels.forward,
             move |mut client| async move { client.forward(request).await },
-        )
+        );
+        async move { answer.await.map_err(|failure| failure.into_forward_error(node_id)) }.boxed()
     }
 
     /// Asks an unsealed leader for the root key.
@@ -88,7 +91,7 @@ impl TonicTransport {
         peers.retain(|node_id, _| members.contains(node_id));
     }
 
-    /// One request, one reply, within `limit`.
+    /// As [`Self::call`], with the failure as Raft sees it.
     fn ask<Reply, Call, Answer>(
         &self,
         target: &Target,
@@ -102,39 +105,51 @@ impl TonicTransport {
         Answer: Future<Output = Result<Response<Reply>, Status>> + Send + 'static,
     {
         let node_id = target.node_id;
-        let channels = match self.channels(target) {
-            Ok(channels) => channels,
-            Err(error) => return std::future::ready(Err(error)).boxed(),
+        let answer = self.call(target, limit, pick, call);
+        async move { answer.await.map_err(|failure| failure.into_peer_error(node_id)) }.boxed()
+    }
+
+    /// One request, one reply, within `limit`.
+    fn call<Reply, Call, Answer>(
+        &self,
+        target: &Target,
+        limit: Duration,
+        pick: fn(&Channels) -> &Channel,
+        call: Call,
+    ) -> BoxFuture<'static, Result<Reply, Failure>>
+    where
+        Reply: Send + 'static,
+        Call: FnOnce(PeerClient<Channel>) -> Answer + Send + 'static,
+        Answer: Future<Output = Result<Response<Reply>, Status>> + Send + 'static,
+    {
+        let Some(channels) = self.channels(target) else {
+            return std::future::ready(Err(Failure::NoPin)).boxed();
         };
         let answer = call(client(pick(&channels).clone()));
         let ports = self.ports.clone();
         async move {
             match ports.within(limit, answer).await {
-                Ok(answer) => answer.map(Response::into_inner).map_err(|s| error_of(node_id, &s)),
-                Err(_) => Err(unreachable(node_id, "no answer in time")),
+                Ok(answer) => answer.map(Response::into_inner).map_err(Failure::Status),
+                Err(_) => Err(Failure::Overdue),
             }
         }
         .boxed()
     }
 
-    fn channels(&self, target: &Target) -> Result<Channels, PeerError> {
-        let Some(pin) = SpkiPin::from_bytes(&target.member.spki_pin) else {
-            return Err(PeerError::Refused {
-                node_id: target.node_id,
-                reason: "the membership has no key for it".to_owned(),
-            });
-        };
+    /// `None` where the membership has no key for it.
+    fn channels(&self, target: &Target) -> Option<Channels> {
+        let pin = SpkiPin::from_bytes(&target.member.spki_pin)?;
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(peer) = peers.get(&target.node_id)
             && peer.pin == pin
             && peer.address == target.member.cluster_addr
         {
-            return Ok(peer.channels.clone());
+            return Some(peer.channels.clone());
         }
         let address = target.member.cluster_addr.clone();
         let channels = Channels::open(&self.identity, &address, pin);
         peers.insert(target.node_id, Peer { address, pin, channels: channels.clone() });
-        Ok(channels)
+        Some(channels)
     }
 }
 
@@ -154,9 +169,9 @@ impl PeerTransport for TonicTransport {
         requests: BoxStream<'static, v1::AppendRequest>,
     ) -> BoxFuture<'static, Result<BoxStream<'static, Result<v1::AppendReply, PeerError>>, PeerError>>
     {
-        let channels = match self.channels(target) {
-            Ok(channels) => channels,
-            Err(error) => return std::future::ready(Err(error)).boxed(),
+        let Some(channels) = self.channels(target) else {
+            let error = Failure::NoPin.into_peer_error(target.node_id);
+            return std::future::ready(Err(error)).boxed();
         };
         let single = requests.size_hint().1.is_some_and(|most| most <= 1);
         let channel = if single { channels.control } else { channels.replication };
@@ -251,8 +266,8 @@ async fn open_append(
     let opened = send_append(client(channel), counted);
     let replies = match ports.within(REPLY_LIMIT, opened).await {
         Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return Err(error_of(node_id, &status)),
-        Err(_) => return Err(unreachable(node_id, "no answer in time")),
+        Ok(Err(status)) => return Err(Failure::Status(status).into_peer_error(node_id)),
+        Err(_) => return Err(Failure::Overdue.into_peer_error(node_id)),
     };
     let replies = Replies { node_id, replies, sent, received: 0, watch: None, clock: ports.clock };
     Ok(futures::stream::unfold(Some(replies), next_reply).boxed())
@@ -314,13 +329,15 @@ impl Replies {
                     self.watch = Some(watch);
                     self.received += 1;
                     let node_id = self.node_id;
-                    return received.map_err(|status| error_of(node_id, &status)).transpose();
+                    return received
+                        .map_err(|status| Failure::Status(status).into_peer_error(node_id))
+                        .transpose();
                 }
                 None if watch.due && watch.received == self.received => {
-                    return Some(Err(unreachable(
-                        self.node_id,
-                        "its acknowledgements are overdue",
-                    )));
+                    return Some(Err(PeerError::Unreachable {
+                        node_id: self.node_id,
+                        reason: "its acknowledgements are overdue".to_owned(),
+                    }));
                 }
                 None => {}
             }
@@ -345,42 +362,6 @@ async fn next_reply(
         Ok(reply) => Some((Ok(reply), Some(replies))),
         Err(error) => Some((Err(error), None)),
     }
-}
-
-/// A status with a source comes from this side's transport; one without was sent by the peer.
-fn error_of(node_id: u64, status: &Status) -> PeerError {
-    let local = std::error::Error::source(status).is_some();
-    match status.code() {
-        Code::Unavailable
-        | Code::PermissionDenied
-        | Code::FailedPrecondition
-        | Code::ResourceExhausted
-        | Code::Unimplemented
-        | Code::InvalidArgument
-            if !local =>
-        {
-            PeerError::Refused { node_id, reason: status.message().to_owned() }
-        }
-        _ => unreachable(node_id, &reason_of(status)),
-    }
-}
-
-/// The status's message and what lies under it: tonic's own says "transport error" only.
-fn reason_of(status: &Status) -> String {
-    let mut reason = status.message().to_owned();
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !reason.contains(&text) {
-            reason = format!("{reason}: {text}");
-        }
-        cause = error.source();
-    }
-    reason
-}
-
-fn unreachable(node_id: u64, reason: &str) -> PeerError {
-    PeerError::Unreachable { node_id, reason: reason.to_owned() }
 }
 
 /// A vote, a read point: Raft gives up earlier; this frees what it left behind.

@@ -27,6 +27,7 @@ use super::connect::{
     CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES,
 };
 use super::join::JoinService;
+use super::recorder::FrameRecorder;
 use super::service::PeerService;
 use super::{MESSAGE_BYTES_MAX, PeerDirectory, PeerHandler};
 use crate::tls::{NodeIdentity, TlsError, peer_server_config};
@@ -48,6 +49,7 @@ pub struct PeerServer {
     access: Arc<Access>,
     handler: Arc<dyn PeerHandler>,
     ports: Ports,
+    recorder: Option<Arc<FrameRecorder>>,
 }
 
 impl PeerServer {
@@ -60,7 +62,15 @@ impl PeerServer {
         ports: Ports,
     ) -> Self {
         let access = Arc::new(Access::new(directory, Arc::clone(&identity)));
-        Self { identity, access, handler, ports }
+        Self { identity, access, handler, ports, recorder: None }
+    }
+
+    /// Records what is said on every connection. **For tests: whoever reads the recording reads
+    /// everything that only TLS protects.**
+    #[must_use]
+    pub fn danger_record(mut self, recorder: FrameRecorder) -> Self {
+        self.recorder = Some(Arc::new(recorder));
+        self
     }
 
     /// Serves `listener` until `shutdown` completes, then gives requests under way
@@ -80,6 +90,7 @@ impl PeerServer {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
             ports: self.ports.clone(),
+            recorder: self.recorder.clone(),
             connections,
         };
         self.ports.spawn.spawn("peer accept", acceptor.run(listener).boxed());
@@ -129,6 +140,7 @@ struct Acceptor {
     handshakes: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     ports: Ports,
+    recorder: Option<Arc<FrameRecorder>>,
     connections: mpsc::Sender<Connection>,
 }
 
@@ -183,7 +195,7 @@ impl Acceptor {
         let tls = self.tls.accept(tcp).await?;
         let caller = Caller::of_session(tls.get_ref().1, remote).map_err(io::Error::other)?;
         let stranger = if self.access.is_stranger(&caller) { Some(self.stranger()?) } else { None };
-        Ok(Connection { tls, caller, stranger })
+        Ok(Connection { tls, caller, stranger, recorder: self.recorder.clone() })
     }
 
     /// Strangers may only join: a few at a time, and not for long, so that they never keep members
@@ -201,6 +213,15 @@ struct Connection {
     tls: TlsStream<TcpStream>,
     caller: Caller,
     stranger: Option<Stranger>,
+    recorder: Option<Arc<FrameRecorder>>,
+}
+
+impl Connection {
+    fn record(&self, bytes: &[u8]) {
+        if let Some(recorder) = &self.recorder {
+            recorder.record(bytes);
+        }
+    }
 }
 
 struct Stranger {
@@ -229,7 +250,10 @@ impl AsyncRead for Connection {
             stranger.end = std::future::ready(()).boxed();
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.tls).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.tls).poll_read(context, buffer);
+        self.record(&buffer.filled()[before..]);
+        polled
     }
 }
 
@@ -239,7 +263,11 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tls).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.tls).poll_write(context, bytes);
+        if let Poll::Ready(Ok(taken)) = polled {
+            self.record(&bytes[..taken]);
+        }
+        polled
     }
 
     fn poll_write_vectored(
@@ -247,7 +275,15 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tls).poll_write_vectored(context, slices)
+        let polled = Pin::new(&mut self.tls).poll_write_vectored(context, slices);
+        if let Poll::Ready(Ok(mut taken)) = polled {
+            for slice in slices {
+                let part = taken.min(slice.len());
+                self.record(&slice[..part]);
+                taken -= part;
+            }
+        }
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -11,10 +11,12 @@
 mod access;
 mod client;
 mod connect;
+mod failure;
 mod join;
 mod listener;
 mod probe;
 mod proof;
+mod recorder;
 mod service;
 mod token;
 mod unseal;
@@ -29,9 +31,11 @@ use tonic::Status;
 use zeroize::Zeroizing;
 
 pub use client::TonicTransport;
+pub use failure::ForwardError;
 pub use join::{JoinError, JoinParams, VerifiedJoin, join};
 pub use listener::{PeerServer, PeerServerError};
 pub use probe::is_initialised;
+pub use recorder::FrameRecorder;
 pub use token::{JoinToken, read_join_secret};
 pub use unseal::{UnsealError, UnsealKey, UnsealPlace, seal_root_key};
 

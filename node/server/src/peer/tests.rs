@@ -160,7 +160,7 @@ impl PeerHandler for Host {
         &self,
         request: v1::ForwardRequest,
     ) -> BoxFuture<'_, Result<v1::ForwardReply, Status>> {
-        let reply = v1::ForwardReply { data: Some(request.body), ..v1::ForwardReply::default() };
+        let reply = v1::ForwardReply { sealed: request.sealed };
         std::future::ready(Ok(reply)).boxed()
     }
     fn peer_unseal(
@@ -234,17 +234,24 @@ fn host() -> Host {
 }
 
 async fn serve(host: Host) -> Running {
+    serve_recorded(host, None).await
+}
+
+async fn serve_recorded(host: Host, recorder: Option<FrameRecorder>) -> Running {
     let identity = make_signed_identity("server", &host.ca, SERVER_ID);
     let host = Arc::new(host);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let ports = system::ports();
-    let server = PeerServer::new(
+    let mut server = PeerServer::new(
         Arc::clone(&identity),
         Arc::clone(&host) as _,
         Arc::clone(&host) as _,
         ports.clone(),
     );
+    if let Some(recorder) = recorder {
+        server = server.danger_record(recorder);
+    }
     let (stop, stopped) = oneshot::channel::<()>();
     let (end, ended) = oneshot::channel();
     let run = async move {
@@ -263,6 +270,7 @@ impl Running {
             cluster_addr: self.address.to_string(),
             api_addr: String::new(),
             spki_pin: self.identity.pin().as_bytes().to_vec().into(),
+            ..v1::Member::default()
         };
         Target { node_id: SERVER_ID, member }
     }
@@ -302,6 +310,13 @@ fn refusal(result: Result<impl Sized, PeerError>) -> String {
     }
 }
 
+fn forward_refusal(result: Result<v1::ForwardReply, ForwardError>) -> String {
+    match result {
+        Err(ForwardError::Refused { reason, .. }) => reason,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn every_call_makes_the_round_trip() {
     let server = serve(host()).await;
@@ -316,10 +331,10 @@ async fn every_call_makes_the_round_trip() {
     assert_eq!(status.expect("answered").node_id, SERVER_ID);
     let transfer = v1::TransferRequest { from: 2, ..v1::TransferRequest::default() };
     assert_eq!(refusal(transport.transfer(&target, transfer).await), "out of order");
-    let body = vec![1; 3 << 20];
-    let forward = v1::ForwardRequest { from: 2, body: body.clone().into(), ..Default::default() };
+    let sealed = bytes::Bytes::from(vec![1; 3 << 20]);
+    let forward = v1::ForwardRequest { from: 2, sealed: sealed.clone() };
     let reply = transport.forward(&target, forward, Duration::from_secs(10)).await;
-    assert_eq!(reply.expect("answered").data.expect("the body"), body);
+    assert_eq!(reply.expect("answered").sealed, sealed);
     let unseal = v1::PeerUnsealRequest { from: 2, ..Default::default() };
     assert_eq!(refusal(transport.peer_unseal(&target, unseal).await), "the policy says no");
 }
@@ -383,7 +398,7 @@ async fn row_109_only_the_holder_of_a_members_key_speaks_as_that_member() {
     assert!(refusal(vote(&stranger, &target, 2).await).contains("the member it claims"));
     let forward = v1::ForwardRequest { from: 2, ..Default::default() };
     let reply = stranger.forward(&target, forward, Duration::from_secs(5)).await;
-    assert!(refusal(reply).contains("the member it claims"));
+    assert!(forward_refusal(reply).contains("the member it claims"));
 }
 
 #[tokio::test]
@@ -415,7 +430,7 @@ async fn a_node_the_cluster_let_in_may_speak_raft_until_it_is_removed() {
     assert!(refusal(vote(&transport, &target, 7).await).contains("claims"));
     let forward = v1::ForwardRequest { from: 8, ..Default::default() };
     let reply = transport.forward(&target, forward, Duration::from_secs(5)).await;
-    assert!(refusal(reply).contains("claims"), "only known members forward");
+    assert!(forward_refusal(reply).contains("claims"), "only known members forward");
     server.host.removed.lock().expect("no panic").push(8);
     assert!(refusal(vote(&transport, &target, 8).await).contains("claims"));
 }
@@ -451,6 +466,77 @@ async fn an_absent_peer_is_unreachable_at_once() {
     let error = vote(&transport, &target, 2).await.expect_err("nobody listens");
     let PeerError::Unreachable { reason, .. } = error else { panic!("{error}") };
     assert!(reason.to_lowercase().contains("refused"), "the cause is named: {reason}");
+}
+
+async fn forward(transport: &TonicTransport, target: &Target) -> Result<(), ForwardError> {
+    let request = v1::ForwardRequest { from: 2, ..Default::default() };
+    transport.forward(target, request, Duration::from_secs(5)).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_forward_that_met_a_closed_port_or_another_key_was_surely_not_sent() {
+    let server = serve(host()).await;
+    let (transport, target) = (server.member(2), server.target());
+    let mut wrong = server.target();
+    wrong.member.spki_pin = vec![9; 32].into();
+    let sent = forward(&transport, &wrong).await;
+    assert!(matches!(sent, Err(ForwardError::NotSent { .. })), "TLS: {sent:?}");
+    wrong.member.spki_pin = vec![].into();
+    let sent = forward(&transport, &wrong).await;
+    assert!(matches!(sent, Err(ForwardError::NotSent { .. })), "no key: {sent:?}");
+    forward(&transport, &target).await.expect("it is served");
+    // A leader that is gone, seen over a connection that stood.
+    server.stop.send(()).expect("it runs");
+    server.ended.await.expect("it reports").expect("it ends well");
+    let mut sent = forward(&transport, &target).await;
+    if matches!(sent, Err(ForwardError::Lost { .. })) {
+        // The old connection may take one request before it notices.
+        sent = forward(&transport, &target).await;
+    }
+    let Err(ForwardError::NotSent { reason, .. }) = sent else { panic!("TCP: {sent:?}") };
+    assert!(reason.to_lowercase().contains("refused"), "the cause is named: {reason}");
+}
+
+/// A port that accepts, proves the right key, and breaks the connection once a request came in.
+#[tokio::test]
+async fn a_forward_whose_connection_breaks_may_have_been_executed() {
+    let ca = ClusterCa::make(&CLUSTER).expect("an authority");
+    let identity = make_signed_identity("server", &ca, SERVER_ID);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let config = crate::tls::peer_server_config(&identity).expect("a configuration");
+    let acceptor = tokio_rustls::TlsAcceptor::from(config);
+    let accept = async move {
+        let (tcp, _) = listener.accept().await.expect("somebody connects");
+        let mut tls = acceptor.accept(tcp).await.expect("a handshake");
+        let mut first = [0; 64];
+        tls.read_exact(&mut first).await.expect("a request begins");
+    };
+    system::ports().spawn.spawn("test breaker", accept.boxed());
+    let member = v1::Member {
+        node_id: SERVER_ID,
+        cluster_addr: address.to_string(),
+        spki_pin: identity.pin().as_bytes().to_vec().into(),
+        ..v1::Member::default()
+    };
+    let target = Target { node_id: SERVER_ID, member };
+    let transport = TonicTransport::new(make_identity("member"), system::ports());
+    let sent = forward(&transport, &target).await;
+    assert!(matches!(sent, Err(ForwardError::Lost { .. })), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_recording_holds_what_peers_say_above_tls() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("frames.bin");
+    let recorder = FrameRecorder::open(&path).expect("writable");
+    let server = serve_recorded(host(), Some(recorder)).await;
+    let (transport, target) = (server.member(2), server.target());
+    let request = v1::ForwardRequest { from: 2, sealed: b"said above TLS".to_vec().into() };
+    transport.forward(&target, request, Duration::from_secs(5)).await.expect("it is served");
+    let recorded = std::fs::read(&path).expect("it was recorded");
+    let said = recorded.windows(14).filter(|window| window == b"said above TLS").count();
+    assert_eq!(said, 2, "the request and the answer");
 }
 
 #[tokio::test]
@@ -496,8 +582,8 @@ async fn row_052_garbage_and_silence_do_not_end_the_accept_loop() {
 async fn row_110_a_message_over_the_limit_is_refused_and_the_node_goes_on() {
     let server = serve(host()).await;
     let (transport, target) = (server.member(2), server.target());
-    let body = vec![0; MESSAGE_BYTES_MAX + 1].into();
-    let forward = v1::ForwardRequest { from: 2, body, ..Default::default() };
+    let sealed = vec![0; MESSAGE_BYTES_MAX + 1].into();
+    let forward = v1::ForwardRequest { from: 2, sealed };
     let reply = transport.forward(&target, forward, Duration::from_secs(5)).await;
     assert!(reply.is_err());
     assert!(vote(&transport, &target, 2).await.is_ok());

@@ -14,7 +14,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::{CaCertificate, SpkiPin, TlsError, authority, files};
+use super::{CaCertificate, SpkiPin, TlsError, authority, read_if_there};
+use crate::files;
 
 /// The node's key, its certificate (self-signed until the cluster's authority signs the key) and
 /// the authority's certificate once there is one.
@@ -39,7 +40,7 @@ impl NodeIdentity {
     /// [`TlsError`] where a file is unreadable, or does not belong to the others.
     pub fn load_or_make(data_directory: &Path, node_name: &str) -> Result<Arc<Self>, TlsError> {
         let directory = data_directory.join("tls");
-        files::make_directory(&directory)?;
+        files::restrict_dir(&directory).map_err(TlsError::of_file(&directory))?;
         let key = load_or_make_key(&directory.join(KEY_FILE))?;
         let pin = SpkiPin::of_spki(&key.subject_public_key_info());
         let certificate = match read_certificate(&directory.join(CERTIFICATE_FILE))? {
@@ -124,9 +125,10 @@ impl ResolvesClientCert for NodeIdentity {
 }
 
 fn load_or_make_key(path: &Path) -> Result<KeyPair, TlsError> {
-    let Some(pem) = files::read_if_there(path)? else {
+    let Some(pem) = read_if_there(path)? else {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        files::write(path, Zeroizing::new(key.serialize_pem()).as_bytes())?;
+        let pem = Zeroizing::new(key.serialize_pem());
+        files::replace(path, pem.as_bytes()).map_err(TlsError::of_file(path))?;
         return Ok(key);
     };
     let unusable = || TlsError::Content { path: path.to_owned(), what: "private key" };
@@ -145,14 +147,15 @@ fn make_self_signed(
 }
 
 fn read_certificate(path: &Path) -> Result<Option<CertificateDer<'static>>, TlsError> {
-    let Some(pem) = files::read_if_there(path)? else { return Ok(None) };
+    let Some(pem) = read_if_there(path)? else { return Ok(None) };
     CertificateDer::from_pem_slice(&pem)
         .map(Some)
         .map_err(|_| TlsError::Content { path: path.to_owned(), what: "certificate" })
 }
 
 fn write_certificate(path: &Path, der: &[u8]) -> Result<(), TlsError> {
-    files::write(path, super::dev::certificate_pem(der).as_bytes())
+    let pem = super::dev::certificate_pem(der);
+    files::replace(path, pem.as_bytes()).map_err(TlsError::of_file(path))
 }
 
 /// Puts certificate and key together, after checking that they belong together.

@@ -8,7 +8,6 @@
 
 mod authority;
 mod dev;
-mod files;
 mod identity;
 mod peer;
 mod pin;
@@ -17,10 +16,12 @@ mod public;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
+use zeroize::Zeroizing;
 
 pub(crate) use authority::request_pin;
 pub use authority::{CaCertificate, ClusterCa};
@@ -70,9 +71,29 @@ pub enum TlsError {
     Configuration(String),
 }
 
+impl TlsError {
+    /// For what the operating system said about `path`.
+    fn of_file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { path: path.to_owned(), source }
+    }
+}
+
 impl From<rcgen::Error> for TlsError {
     fn from(error: rcgen::Error) -> Self {
         Self::Make(error.to_string())
+    }
+}
+
+/// All of `path`, wiped when dropped.
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    std::fs::read(path).map(Zeroizing::new).map_err(TlsError::of_file(path))
+}
+
+/// As [`read_file`], and `None` where no such file exists.
+fn read_if_there(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, TlsError> {
+    match read_file(path) {
+        Err(TlsError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::{TlsError, dev, files, provider};
+use super::{TlsError, dev, provider, read_file};
 use crate::config::{TlsFiles, TlsVersion};
 
 /// A certificate that new connections present; [`PublicTls::reload`] replaces it.
@@ -100,8 +100,8 @@ impl ResolvesServerCert for PublicTls {
 }
 
 fn read(paths: &TlsFiles) -> Result<Arc<CertifiedKey>, TlsError> {
-    let certificate = files::read(&paths.certificate)?;
-    let key = files::read(&paths.key)?;
+    let certificate = read_file(&paths.certificate)?;
+    let key = read_file(&paths.key)?;
     certified(&certificate, &key).map_err(|what| match what {
         CERTIFICATE => TlsError::Content { path: paths.certificate.clone(), what },
         KEY => TlsError::Content { path: paths.key.clone(), what },

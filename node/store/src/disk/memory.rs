@@ -79,7 +79,8 @@ impl MemoryDisk {
         self.switches.skip_fsync.store(skip, Ordering::Relaxed);
     }
 
-    /// Makes every sync fail.
+    /// Makes every sync fail. What a file's failed sync was to make durable is readable and never
+    /// becomes durable, unless it is written again: the kernel takes such pages for clean.
     pub fn fail_syncs(&self, fail: bool) {
         self.fail_syncs_after(if fail { 0 } else { UNLIMITED });
     }
@@ -208,8 +209,13 @@ impl File for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.switches.begin_sync()? {
-            self.inode.sync();
+        match self.switches.begin_sync() {
+            Ok(true) => self.inode.sync(),
+            Ok(false) => {}
+            Err(error) => {
+                self.inode.forget_pending();
+                return Err(error);
+            }
         }
         Ok(())
     }

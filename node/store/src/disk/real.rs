@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, Dir, FallocateFlags, Mode, OFlags, fallocate, fchmod, fdatasync, fstat, fsync,
-    mkdirat, openat, renameat, unlinkat,
+    Advice, AtFlags, Dir, FallocateFlags, Mode, OFlags, fadvise, fallocate, fchmod, fdatasync,
+    fstat, fsync, mkdirat, openat, renameat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -183,6 +183,11 @@ impl File for RealFile {
         // A second call after EINTR may report success for what the first one lost, so any error
         // is final.
         Ok(fdatasync(&self.0)?)
+    }
+
+    fn drop_cache(&self) {
+        // A file system that cannot do it reads from memory again, as without the hint.
+        let _ = fadvise(&self.0, 0, None, Advice::DontNeed);
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {

@@ -22,6 +22,8 @@ pub(super) const BATCH_HEADER_BYTES: usize = 24;
 pub(super) const RECORD_HEADER_BYTES: usize = 9;
 /// Batches begin at multiples of this.
 pub(super) const ALIGNMENT: usize = 8;
+/// Memory that an empty batch keeps at most: enough for any group.
+const KEPT_BYTES_MAX: usize = 2 * super::GROUP_BYTES_MAX;
 
 /// What a record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +66,21 @@ pub(super) struct Extent {
 }
 
 impl Batch {
-    /// An empty batch, which reuses `bytes`.
-    pub(super) fn begin(mut bytes: Vec<u8>, sequence: u64, offset: u64) -> Self {
-        bytes.clear();
-        bytes.resize(BATCH_HEADER_BYTES, 0);
-        Self { bytes, sequence, offset, count: 0 }
+    /// An empty batch for a place in a segment.
+    pub(super) fn begin(sequence: u64, offset: u64) -> Self {
+        let mut batch = Self { bytes: Vec::new(), sequence, offset, count: 0 };
+        batch.begin_anew(sequence, offset);
+        batch
+    }
+
+    /// Empties it for another place. Its memory is kept, within a bound, to spare allocations.
+    pub(super) fn begin_anew(&mut self, sequence: u64, offset: u64) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
+        self.bytes.resize(BATCH_HEADER_BYTES, 0);
+        self.sequence = sequence;
+        self.offset = offset;
+        self.count = 0;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -109,10 +121,6 @@ impl Batch {
         let checksum = checksum(self.sequence, self.offset, &[&header[8..]]);
         header[4..8].copy_from_slice(&checksum.to_le_bytes());
         &self.bytes
-    }
-
-    pub(super) fn into_buffer(self) -> Vec<u8> {
-        self.bytes
     }
 }
 

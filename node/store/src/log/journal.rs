@@ -38,8 +38,8 @@ pub(super) struct Journal {
     pub(super) end: u64,
     pub(super) last_batch: u64,
     pub(super) standing: Standing,
-    /// Kept to spare an allocation for each batch.
-    pub(super) buffer: Vec<u8>,
+    /// What is not written yet; begins at `end`.
+    pub(super) batch: Batch,
 }
 
 impl Journal {
@@ -54,14 +54,12 @@ impl Journal {
         observer: Observer<'_>,
     ) -> io::Result<Committed> {
         let mut committed = Committed::default();
-        let mut batch = self.begin_batch();
         for operation in operations {
-            self.put_operation(operation, &mut batch, &mut committed, observer)?;
+            self.put_operation(operation, &mut committed, observer)?;
         }
-        if !batch.is_empty() {
-            self.flush(&mut batch, &mut committed, observer)?;
+        if !self.batch.is_empty() {
+            self.flush(&mut committed, observer)?;
         }
-        self.buffer = batch.into_buffer();
         committed.segments = self.closed.len() as u64 + 1;
         Ok(committed)
     }
@@ -100,14 +98,13 @@ impl Journal {
     fn put_operation(
         &mut self,
         operation: &Operation,
-        batch: &mut Batch,
         committed: &mut Committed,
         observer: Observer<'_>,
     ) -> io::Result<()> {
         match operation {
             Operation::Append(entries) => {
                 for entry in entries {
-                    let extent = self.put(Kind::Entry, entry, batch, committed, observer)?;
+                    let extent = self.put(Kind::Entry, entry, committed, observer)?;
                     let id = entry.id.expect("the queue takes entries with an id only");
                     self.standing.apply(&Step::Entry(id));
                     let segment = Arc::clone(&self.active);
@@ -117,17 +114,17 @@ impl Journal {
                 }
             }
             Operation::Vote(vote) => {
-                self.put(Kind::Vote, vote, batch, committed, observer)?;
+                self.put(Kind::Vote, vote, committed, observer)?;
                 self.standing.apply(&Step::Vote(*vote));
             }
             Operation::Truncate(last) => {
                 let record = Truncated { last: *last };
-                self.put(Kind::Truncated, &record, batch, committed, observer)?;
+                self.put(Kind::Truncated, &record, committed, observer)?;
                 self.standing.apply(&Step::Truncate(*last));
                 committed.changes.push(IndexChange::Truncate(self.standing.next_index()));
             }
             Operation::Purge(through) => {
-                self.put(Kind::Purged, through, batch, committed, observer)?;
+                self.put(Kind::Purged, through, committed, observer)?;
                 self.standing.apply(&Step::Purge(*through));
                 committed.changes.push(IndexChange::Purge(self.standing.first_kept()));
             }
@@ -141,32 +138,24 @@ impl Journal {
         &mut self,
         kind: Kind,
         message: &impl Message,
-        batch: &mut Batch,
         committed: &mut Committed,
         observer: Observer<'_>,
     ) -> io::Result<Extent> {
         let bytes = (RECORD_HEADER_BYTES + message.encoded_len()).next_multiple_of(ALIGNMENT);
-        if !batch.is_empty()
-            && (!self.has_room(batch.len() + bytes) || batch.len() + bytes > BATCH_BYTES_MAX)
-        {
-            self.flush(batch, committed, observer)?;
+        let fits = self.has_room(bytes) && self.batch.len() + bytes <= BATCH_BYTES_MAX;
+        if !fits && !self.batch.is_empty() {
+            self.flush(committed, observer)?;
         }
-        if !self.has_room(batch.len() + bytes) {
+        if !self.has_room(bytes) {
             self.rotate(BATCH_HEADER_BYTES + bytes, observer)?;
-            *batch = self.begin_batch();
         }
-        Ok(batch.put(kind, message))
+        Ok(self.batch.put(kind, message))
     }
 
     /// Writes and syncs the batch and begins the next.
-    fn flush(
-        &mut self,
-        batch: &mut Batch,
-        committed: &mut Committed,
-        observer: Observer<'_>,
-    ) -> io::Result<()> {
+    fn flush(&mut self, committed: &mut Committed, observer: Observer<'_>) -> io::Result<()> {
         let number = self.last_batch + 1;
-        let bytes = batch.finish(number);
+        let bytes = self.batch.finish(number);
         observer(LogEvent::WriteBegins { bytes: bytes.len() });
         self.active.file.write_at(self.end, bytes)?;
         observer(LogEvent::SyncBegins);
@@ -177,13 +166,11 @@ impl Journal {
         committed.bytes += bytes.len() as u64;
         self.end += bytes.len() as u64;
         self.last_batch = number;
-        self.write_mark()?;
-        let used = std::mem::replace(batch, self.begin_batch());
-        self.buffer = used.into_buffer();
-        Ok(())
+        self.batch.begin_anew(self.active.sequence, self.end);
+        self.write_mark()
     }
 
-    /// Goes on in a new segment that has room for `bytes` at least.
+    /// Goes on in a new segment that has room for `bytes` at least. **The batch is empty.**
     fn rotate(&mut self, bytes: usize, observer: Observer<'_>) -> io::Result<()> {
         let file = self.ahead.take((BATCHES_AT + bytes) as u64)?;
         let header = SegmentHeader {
@@ -196,15 +183,13 @@ impl Journal {
         let old = std::mem::replace(&mut self.active, Arc::new(segment));
         self.closed.push_back((old.sequence, old.path.clone()));
         self.end = BATCHES_AT as u64;
+        self.batch.begin_anew(self.active.sequence, self.end);
         observer(LogEvent::SegmentBegan { sequence: header.sequence });
         self.ahead.begin_next()
     }
 
-    fn begin_batch(&mut self) -> Batch {
-        Batch::begin(std::mem::take(&mut self.buffer), self.active.sequence, self.end)
-    }
-
+    /// Whether so many bytes more fit in the segment.
     fn has_room(&self, bytes: usize) -> bool {
-        self.end.saturating_add(bytes as u64) <= self.length
+        self.end.saturating_add((self.batch.len() + bytes) as u64) <= self.length
     }
 }

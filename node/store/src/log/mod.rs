@@ -22,8 +22,9 @@
 //! 2. *The mark is never ahead*: the mark file ([`mark`]) is written after the sync of a batch and
 //!    before anyone hears of that batch. It says which batch was synced last, in which boot.
 //! 3. *Nobody hears of what is not durable*: a `Done` is called with success after the sync and the
-//!    mark. What recovery finds is synced before it is shown, because a process that died between
-//!    write and sync left bytes that no sync covers.
+//!    mark. What recovery finds behind the mark is written again and synced before it is shown,
+//!    because a process that died between write and sync, or of a sync that failed, left bytes that
+//!    no sync covers.
 //! 4. *Each `Done` is called exactly once*, also where the writer fails, panics or is dropped.
 //! 5. *The first error is the last*: after a failed write or sync nobody knows what is on disk, so
 //!    every operation of that group and all later ones fail, and the process must end.

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use prost::Message;
 
 use super::ahead::{Ahead, NEXT_PATH};
-use super::format::{Kind, ReadBatch, ReadRecord, Truncated, find_later_batch};
+use super::format::{Batch, Kind, ReadBatch, ReadRecord, Truncated, find_later_batch};
 use super::index::{Index, IndexChange};
 use super::journal::Journal;
 use super::mark::{self, Mark, MarkFile};
@@ -53,11 +54,11 @@ fn begin(disk: Arc<dyn Disk>, config: &LogConfig) -> Result<(Journal, Index), Lo
         mark,
         closed: VecDeque::new(),
         length: active.file.len()?,
-        active,
         end: BATCHES_AT as u64,
         last_batch: 0,
         standing: Standing::default(),
-        buffer: Vec::new(),
+        batch: Batch::begin(active.sequence, BATCHES_AT as u64),
+        active,
         disk,
     };
     Ok((journal, Index::default()))
@@ -78,13 +79,16 @@ fn resume(
         let file = disk.open(path, Open::Existing)?;
         let segment = Arc::new(Segment { sequence: *sequence, path: path.clone(), file });
         let bytes = read_segment(&segment)?;
-        let end = replay.read(&segment, &bytes)?;
-        newest = Some((segment, bytes, end));
+        let last = replay.read(&segment, &bytes)?;
+        newest = Some((segment, bytes, last));
     }
-    let (active, bytes, end) = newest.expect("there is a segment");
+    let (active, mut bytes, last) = newest.expect("there is a segment");
     replay.check_complete(&active)?;
+    let end = last.end;
     let tail = torn_tail(&replay, &active, &bytes, end, same_boot)?;
-    wipe(active.file.as_ref(), end, tail)?;
+    bytes[end..end + tail].fill(0);
+    let unsynced = if replay.batch > mark.batch { last.start } else { end };
+    write_again(active.file.as_ref(), &bytes, unsynced..end + tail)?;
     disk.sync_dir(DIRECTORY)?;
     sequences.pop();
     let mut journal = Journal {
@@ -93,11 +97,11 @@ fn resume(
         mark: mark_file,
         closed: sequences.into(),
         length: bytes.len() as u64,
-        active,
         end: end as u64,
         last_batch: replay.batch,
         standing: replay.standing,
-        buffer: Vec::new(),
+        batch: Batch::begin(active.sequence, end as u64),
+        active,
         disk,
     };
     journal.write_mark()?;
@@ -155,23 +159,24 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Reads the next segment. Returns where its valid batches end.
-    fn read(&mut self, segment: &Arc<Segment>, bytes: &[u8]) -> Result<usize, LogError> {
+    /// Reads the next segment. Returns where its last valid batch stands; its end is where the
+    /// next one would begin.
+    fn read(&mut self, segment: &Arc<Segment>, bytes: &[u8]) -> Result<Range<usize>, LogError> {
         let header = SegmentHeader::parse(&segment.path, bytes)?;
         self.join(&header)?;
         self.check_mark()?;
-        let mut end = BATCHES_AT;
-        while let Some(batch) = ReadBatch::parse(bytes, segment.sequence, end)
+        let mut last = BATCHES_AT..BATCHES_AT;
+        while let Some(batch) = ReadBatch::parse(bytes, segment.sequence, last.end)
             && batch.number == self.batch + 1
         {
             for record in &batch.records {
                 self.apply(segment, record)?;
             }
             self.batch = batch.number;
-            end = batch.end;
+            last = last.end..batch.end;
             self.check_mark()?;
         }
-        Ok(end)
+        Ok(last)
     }
 
     /// Checks that a segment goes on where the one before ended.
@@ -306,11 +311,12 @@ fn torn_tail(
     Ok(last + 1)
 }
 
-/// Zeroes what was dropped and makes everything before it durable: the process that wrote the
-/// newest batch may have died before its sync.
-fn wipe(file: &dyn File, end: usize, length: usize) -> io::Result<()> {
-    if length > 0 {
-        file.write_at(end as u64, &vec![0; length])?;
+/// Writes `range` again and syncs: zeros over what was dropped, and the newest batch where nobody
+/// knows whether it was synced. Its process may have died before the sync, or because the sync
+/// failed; then the kernel takes the pages for clean, and a sync alone would write nothing.
+fn write_again(file: &dyn File, bytes: &[u8], range: Range<usize>) -> io::Result<()> {
+    if !range.is_empty() {
+        file.write_at(range.start as u64, &bytes[range])?;
     }
     file.sync()
 }

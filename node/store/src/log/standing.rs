@@ -36,9 +36,9 @@ impl Standing {
     }
 
     /// Whether an entry with this index may come next. A log that is empty and was never purged
-    /// takes any.
+    /// takes any but the highest, which no range could hold.
     pub(super) fn accepts(&self, index: u64) -> bool {
-        self.last.is_none_or(|last| last.index.checked_add(1) == Some(index))
+        index < u64::MAX && self.last.is_none_or(|last| last.index.checked_add(1) == Some(index))
     }
 
     pub(super) fn apply(&mut self, step: &Step) {

@@ -123,7 +123,7 @@ fn recovery_syncs_what_it_shows() {
     rig.disk.fail_syncs(true);
     rig.append(1, 0..3, 10);
     rig.disk.fail_syncs(false);
-    // The process died between write and sync, so the bytes are there and nothing is durable.
+    // The sync failed and the process died of it: the bytes are there, no later sync covers them.
     let rig = rig.restart();
     assert_eq!(rig.indexes(), [0, 1, 2]);
     rig.disk.power_cut(|| 0);
@@ -145,6 +145,18 @@ fn an_append_that_leaves_a_gap_is_refused_and_changes_nothing() {
     let found = rig.log.read(5..u64::MAX, usize::MAX).unwrap();
     assert_eq!(found.len(), 3);
     assert!(rig.log.read(4..9, usize::MAX).unwrap().is_empty(), "its start is not stored");
+}
+
+#[test]
+fn the_last_index_of_all_is_refused() {
+    let mut rig = Rig::new();
+    let answers = Answers::default();
+    rig.log.append(vec![entry(1, u64::MAX, 1)], note(&answers, 0));
+    rig.log.append(vec![entry(1, u64::MAX - 1, 1), entry(1, u64::MAX, 1)], note(&answers, 1));
+    rig.log.append(vec![entry(1, u64::MAX - 1, 1)], note(&answers, 2));
+    rig.writer.drain();
+    assert_eq!(*answers.lock().unwrap(), [(0, false), (1, false), (2, true)]);
+    assert_eq!(rig.restart().log.state().last, Some(id(1, u64::MAX - 1)));
 }
 
 #[test]

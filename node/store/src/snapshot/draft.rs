@@ -61,6 +61,7 @@ impl Draft {
         let trailer = self.chain.trailer();
         self.put(Kind::Trailer, &trailer)?;
         self.file.sync()?;
+        self.file.drop_cache();
         SnapshotReader::open(Arc::clone(&self.file), &self.path)?.verify()?;
         self.store.adopt(&self.path, self.name)?;
         self.finished = true;

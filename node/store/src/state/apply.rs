@@ -46,12 +46,13 @@ impl Shared {
         }
     }
 
+    /// The id of an entry that follows the last applied one; the first may have any index.
     fn next_id(&self, entry: &Entry) -> Result<LogId, StateError> {
         let unknown = |index, what: String| StateError::Unknown { index, what };
         let id = entry.id.ok_or_else(|| unknown(0, "it has no log id".into()))?;
-        match self.read().position.log_id {
-            Some(last) if id.index != last.index + 1 => {
-                Err(unknown(id.index, format!("entry {} was applied last", last.index)))
+        match self.read().position.log_id.map(|last| last.index) {
+            Some(last) if last.checked_add(1) != Some(id.index) => {
+                Err(unknown(id.index, format!("entry {last} was applied last")))
             }
             _ => Ok(id),
         }

@@ -14,6 +14,7 @@
 
 mod apply;
 mod changes;
+mod directory;
 mod engine;
 mod export;
 mod flush;
@@ -36,6 +37,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use directory::{Rebuilt, open_directory};
 pub use engine::memory::{Loss, MemoryEngine};
 pub use engine::sled::SledEngine;
 pub use engine::{EngineError, StateEngine, Writes};

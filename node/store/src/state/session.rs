@@ -149,7 +149,6 @@ fn open(
     let Some(id) = SessionId::parse(&open.session) else {
         return Ok(Some(Outcome::ConditionFailed));
     };
-    let expiry_ms = now_ms.saturating_add(open.ttl_ms);
     match load(changes, id)? {
         Some(session) if session.expiry_ms <= now_ms => {
             // Whether it was swept already must not show.
@@ -157,9 +156,10 @@ fn open(
         }
         Some(session) if session.owner != open.owner => return Ok(Some(Outcome::SessionUnknown)),
         Some(session) => {
-            // A repeated open is the retry of one whose answer was lost.
-            store(changes, id, &Session { ttl_ms: open.ttl_ms, expiry_ms, ..session })?;
-            changes.put(&id.expiry(expiry_ms), Bytes::new())?;
+            // A repeated open is the retry of one whose answer was lost. The time to live stays,
+            // so the session's one index entry is early enough and no other is added.
+            let expiry_ms = now_ms.saturating_add(session.ttl_ms);
+            store(changes, id, &Session { expiry_ms, ..session })?;
             return Ok(None);
         }
         None => {}
@@ -171,6 +171,7 @@ fn open(
     }
     changes.put(&at, Bytes::copy_from_slice(&(count + 1).to_be_bytes()))?;
     let (owner, ttl_ms) = (open.owner.clone(), open.ttl_ms);
+    let expiry_ms = now_ms.saturating_add(ttl_ms);
     store(changes, id, &Session { owner, ttl_ms, expiry_ms, low_water: 0, remembered: 0 })?;
     changes.put(&id.expiry(expiry_ms), Bytes::new())?;
     Ok(None)

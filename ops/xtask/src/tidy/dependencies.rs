@@ -7,8 +7,20 @@ use super::{packages, text};
 
 /// Licences a dependency may offer; one alternative of its expression is enough.
 const LICENCES: &[&str] = &[
-    "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "CC0-1.0",
-    "0BSD", "Unlicense", "MIT-0", "Apache-2.0 WITH LLVM-exception", "CDLA-Permissive-2.0", "OpenSSL",
+    "Apache-2.0",
+    "MIT",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "CC0-1.0",
+    "0BSD",
+    "Unlicense",
+    "MIT-0",
+    "Apache-2.0 WITH LLVM-exception",
+    "CDLA-Permissive-2.0",
+    "OpenSSL",
 ];
 
 /// Crate and why it must not come in.
@@ -46,7 +58,8 @@ const PACKAGES_MAX: usize = 400;
 pub(super) fn check(metadata: &Value, breaches: &mut Vec<String>) {
     let foreign: Vec<_> = packages(metadata).filter(|p| !p["source"].is_null()).collect();
     if foreign.len() > PACKAGES_MAX {
-        breaches.push(format!("{} packages in the lock file, at most {PACKAGES_MAX}", foreign.len()));
+        breaches
+            .push(format!("{} packages in the lock file, at most {PACKAGES_MAX}", foreign.len()));
     }
     for package in &foreign {
         check_licence(package, breaches);

@@ -59,6 +59,11 @@ impl Inode {
         }
     }
 
+    /// What is pending stays readable and will not become durable.
+    pub(super) fn forget_pending(&self) {
+        self.data().pending.clear();
+    }
+
     /// The same file without its openers.
     pub(super) fn copy(&self) -> Self {
         Self { data: Mutex::new(self.data().clone()) }

@@ -191,7 +191,7 @@ fn a_record_of_a_later_version_stops_this_one() {
     let path = format!("{DIRECTORY}/{}", rig.segments()[0]);
     drop(rig.writer);
     let mut bytes = read_all(&rig.disk, &path).unwrap().unwrap();
-    let mut batch = format::Batch::begin(Vec::new(), 1, BATCHES_AT as u64);
+    let mut batch = format::Batch::begin(1, BATCHES_AT as u64);
     batch.put(format::Kind::Vote, &vote(1));
     let batch = batch.finish(1);
     bytes[BATCHES_AT..BATCHES_AT + batch.len()].copy_from_slice(batch);

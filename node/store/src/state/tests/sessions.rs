@@ -53,13 +53,12 @@ impl Model {
         match step {
             Step::Open { session, owner, ttl_ms } => {
                 let owner = owner.to_string();
-                let at = self.sessions.entry(*session).or_default();
-                if !at.owner.is_empty() && at.owner != owner {
+                let fresh = Session { owner: owner.clone(), ttl_ms: *ttl_ms, ..Session::default() };
+                let at = self.sessions.entry(*session).or_insert(fresh);
+                if at.owner != owner {
                     return Outcome::SessionUnknown;
                 }
-                at.owner = owner;
-                at.ttl_ms = *ttl_ms;
-                at.expiry_ms = now_ms + ttl_ms;
+                at.expiry_ms = now_ms + at.ttl_ms;
                 applied
             }
             Step::Close { session } => {
@@ -155,6 +154,20 @@ fn an_owner_has_a_bounded_number_of_sessions() {
     let session = close_session(3);
     run(&state, &Command { session, ..Command::default() });
     assert!(matches!(open(200, "one"), Outcome::Applied { .. }));
+}
+
+#[test]
+fn a_session_that_is_opened_again_takes_no_more_room() {
+    let state = fresh();
+    let open = |stamped_ms, ttl_ms| {
+        let session = open_session(1, "one", ttl_ms);
+        run(&state, &Command { session, stamped_ms, ..Command::default() });
+        state.shared.read().position.record_count
+    };
+    let records = open(1, 5_000);
+    for stamped_ms in 2..50 {
+        assert_eq!(open(stamped_ms, SESSION_TTL_MS_MAX - stamped_ms), records);
+    }
 }
 
 #[test]

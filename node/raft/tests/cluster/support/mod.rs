@@ -6,6 +6,7 @@ mod router;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use conclave_store::snapshot::SnapshotStore;
 use conclave_store::state::{MemoryEngine, State, StateConfig};
 use futures::FutureExt;
 use openraft_rt_sim::SimRuntime;
-pub(crate) use outside::ports;
+pub(crate) use outside::{ports, skewed};
 pub(crate) use router::{Router, Tamper};
 use tokio::sync::Notify;
 
@@ -50,6 +51,7 @@ pub(crate) struct Cluster {
     pub(crate) ports: Ports,
     pub(crate) nodes: BTreeMap<u64, Running>,
     disks: BTreeMap<u64, MemoryDisk>,
+    skews_ms: BTreeMap<u64, Arc<AtomicI64>>,
     pub(crate) snapshot_entries: u64,
     pub(crate) keep_entries: u64,
 }
@@ -57,7 +59,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Running {
     pub(crate) raft: Raft,
     pub(crate) state: State,
-    log: Log,
+    pub(crate) log: Log,
 }
 
 impl Cluster {
@@ -68,6 +70,7 @@ impl Cluster {
             ports,
             nodes: BTreeMap::new(),
             disks: BTreeMap::new(),
+            skews_ms: BTreeMap::new(),
             snapshot_entries: 1_000_000,
             keep_entries: 1_000,
         }
@@ -86,17 +89,27 @@ impl Cluster {
         let disk = self.disk(id);
         let log = self.open_log(id);
         let state = open_state();
+        let skew_ms = self.skew_of(id);
         let parts = RaftParts {
             log: log.clone(),
             state: state.clone(),
             snapshots: SnapshotStore::open(disk).expect("snapshots open"),
             transport: self.router.transport(id),
-            ports: self.ports.clone(),
+            ports: skewed(&self.ports, skew_ms),
         };
         let raft = start::<SimRuntime>(self.config(id), parts).await?;
         self.router.attach(id, raft.clone());
         self.nodes.insert(id, Running { raft: raft.clone(), state, log });
         Ok(raft)
+    }
+
+    /// Sets the wall clock of a node to this much after the true time.
+    pub(crate) fn skew(&mut self, id: u64, skew_ms: i64) {
+        self.skew_of(id).store(skew_ms, Ordering::Relaxed);
+    }
+
+    fn skew_of(&mut self, id: u64) -> Arc<AtomicI64> {
+        self.skews_ms.entry(id).or_default().clone()
     }
 
     pub(crate) fn disk(&mut self, id: u64) -> Arc<MemoryDisk> {
@@ -222,6 +235,7 @@ pub(crate) fn member(node_id: u64) -> v1::Member {
         cluster_addr: format!("node-{node_id}:8201"),
         api_addr: format!("https://node-{node_id}:8200"),
         spki_pin: Bytes::from(vec![node_id as u8; 32]),
+        voter_wanted: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ports on the simulated runtime.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use conclave_ports::{Clock, Ports, Rng, Spawn};
@@ -11,6 +11,30 @@ use openraft::{AsyncRuntime, Instant};
 use openraft_rt_sim::{SimInstant, SimRuntime};
 
 const EPOCH_MS: u64 = 1_700_000_000_000;
+
+/// A clock whose wall hand somebody moved.
+struct Skewed {
+    clock: Arc<dyn Clock>,
+    skew_ms: Arc<AtomicI64>,
+}
+
+impl Clock for Skewed {
+    fn wall_ms(&self) -> u64 {
+        self.clock.wall_ms().saturating_add_signed(self.skew_ms.load(Ordering::Relaxed))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.clock.sleep(duration)
+    }
+}
+
+pub(crate) fn skewed(ports: &Ports, skew_ms: Arc<AtomicI64>) -> Ports {
+    Ports { clock: Arc::new(Skewed { clock: ports.clock.clone(), skew_ms }), ..ports.clone() }
+}
 
 struct SimClock {
     origin: SimInstant,

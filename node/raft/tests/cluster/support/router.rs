@@ -29,6 +29,11 @@ struct Inner {
     cut: BTreeSet<(u64, u64)>,
     /// By who asks and who answers.
     tampered: BTreeMap<(u64, u64), Tamper>,
+    /// Ids that refuse every append at once.
+    refusing: BTreeSet<u64>,
+    /// By who is sent to, heartbeats excluded.
+    streams: BTreeMap<u64, u64>,
+    heartbeats: BTreeMap<u64, u64>,
     read_index_calls: u64,
     snapshot_calls: u64,
 }
@@ -64,6 +69,31 @@ impl Router {
 
     pub(crate) fn tamper(&self, asks: u64, answers: u64, tamper: Tamper) {
         self.lock().tampered.insert((asks, answers), tamper);
+    }
+
+    pub(crate) fn refuse_appends(&self, id: u64) {
+        self.lock().refusing.insert(id);
+    }
+
+    pub(crate) fn accept_appends(&self, id: u64) {
+        self.lock().refusing.remove(&id);
+    }
+
+    /// Replication streams and heartbeats that anybody tried to send to `id` so far.
+    pub(crate) fn append_calls(&self, id: u64) -> (u64, u64) {
+        let inner = self.lock();
+        let count = |calls: &BTreeMap<u64, u64>| calls.get(&id).copied().unwrap_or(0);
+        (count(&inner.streams), count(&inner.heartbeats))
+    }
+
+    fn count_append(&self, to: u64, single: bool) -> Result<(), PeerError> {
+        let mut inner = self.lock();
+        let calls = if single { &mut inner.heartbeats } else { &mut inner.streams };
+        *calls.entry(to).or_default() += 1;
+        if !inner.refusing.contains(&to) {
+            return Ok(());
+        }
+        Err(PeerError::Refused { node_id: to, reason: "raft does not run here".to_owned() })
     }
 
     pub(crate) fn read_index_calls(&self) -> u64 {
@@ -167,7 +197,9 @@ impl PeerTransport for Transport {
     ) -> BoxFuture<'static, Result<BoxStream<'static, Result<v1::AppendReply, PeerError>>, PeerError>>
     {
         let (router, from, to) = (self.router.clone(), self.from, target.node_id);
+        let single = requests.size_hint().1 == Some(1);
         async move {
+            router.count_append(to, single)?;
             let raft = router.reach(from, to).await?;
             let replies = raft.on_append(router.hop(from, to, requests));
             Ok(router.hop(to, from, replies))

@@ -1,6 +1,9 @@
 //! Three nodes, one thread, one seed: what a cluster promises.
 
+mod joiners;
+mod refusals;
 mod support;
+mod time;
 
 use std::io;
 use std::sync::Arc;
@@ -52,7 +55,7 @@ fn three_nodes_commit_and_every_one_reads() {
         }
         let voters = cluster.raft(3).status().members;
         assert_eq!(voters.iter().filter(|view| view.voter).count(), 3);
-        assert_eq!(voters[1].member, member(2));
+        assert_eq!(voters[1].member, wanted(2));
     });
 }
 
@@ -71,24 +74,28 @@ fn reads_that_wait_share_a_round() {
 
 #[test]
 fn a_dead_leader_is_replaced_and_nothing_is_lost() {
-    simulate(4, async |mut cluster| {
-        cluster.form(3).await;
-        cluster.write("a", "before").await;
-        let dead = cluster.leader().await;
-        cluster.stop(dead).await;
-        let died = cluster.ports.clock.monotonic();
-        let successor = cluster.leader().await;
-        let took = cluster.ports.clock.monotonic() - died;
-        assert_ne!(successor, dead);
-        assert!(took < Duration::from_secs(2), "failover took {took:?}");
-        assert_eq!(cluster.read(successor, "a").await.as_deref(), Some("before"));
-        cluster.write("b", "after").await;
+    for seed in 100..140 {
+        simulate(seed, a_leader_dies);
+    }
+}
 
-        let restarted = cluster.start(dead).await;
-        restarted.set_readiness(Readiness::Ready);
-        assert_eq!(cluster.read(dead, "a").await.as_deref(), Some("before"));
-        assert_eq!(cluster.read(dead, "b").await.as_deref(), Some("after"));
-    });
+async fn a_leader_dies(mut cluster: Cluster) {
+    cluster.form(3).await;
+    cluster.write("a", "before").await;
+    let dead = cluster.leader().await;
+    cluster.stop(dead).await;
+    let died = cluster.ports.clock.monotonic();
+    let successor = cluster.leader().await;
+    let took = cluster.ports.clock.monotonic() - died;
+    assert_ne!(successor, dead);
+    assert!(took < Duration::from_secs(2), "failover took {took:?}");
+    assert_eq!(cluster.read(successor, "a").await.as_deref(), Some("before"));
+    cluster.write("b", "after").await;
+
+    let restarted = cluster.start(dead).await;
+    restarted.set_readiness(Readiness::Ready);
+    assert_eq!(cluster.read(dead, "a").await.as_deref(), Some("before"));
+    assert_eq!(cluster.read(dead, "b").await.as_deref(), Some("after"));
 }
 
 #[test]
@@ -300,9 +307,45 @@ fn the_odd_one_out_stops_and_the_others_go_on() {
             .await;
         let status = cluster.raft(odd).status();
         assert_eq!(status.fatal, None);
-        assert!(matches!(cluster.raft(odd).read_barrier().await, Err(ReadError::Stopped(_))));
+        serves_nothing(&cluster, odd).await;
         cluster.write("a", "the others go on").await;
     });
+}
+
+#[test]
+fn a_leader_that_is_the_odd_one_out_stops_and_another_leads() {
+    simulate(31, async |mut cluster| {
+        cluster.form(3).await;
+        let odd = cluster.leader().await;
+        for id in (1..=3).filter(|id| *id != odd) {
+            let flip: support::Tamper = Arc::new(|status| {
+                if !status.state_hash.is_empty() {
+                    status.state_hash = vec![0xee; 64].into();
+                }
+            });
+            cluster.router.tamper(odd, id, flip);
+        }
+        write_many(&cluster, 0..1_100).await;
+        cluster
+            .eventually("the quarantine", |cluster| {
+                cluster.raft(odd).status().quarantined.then_some(())
+            })
+            .await;
+        serves_nothing(&cluster, odd).await;
+        assert_ne!(cluster.leader().await, odd);
+        cluster.write("a", "the others go on").await;
+    });
+}
+
+/// A quarantined node answers nobody: clients, readers and peers alike.
+async fn serves_nothing(cluster: &Cluster, id: u64) {
+    let node = cluster.raft(id);
+    let status = node.status();
+    assert!(status.quarantined && !status.is_leader, "{status:?}");
+    assert!(matches!(node.read_barrier().await, Err(ReadError::Stopped(_))));
+    assert!(matches!(node.propose(put("a", "1")).await, Err(ProposeError::Stopped(_))));
+    assert!(node.on_read_index(v1::ReadIndexRequest { from: 9 }).await.is_err());
+    assert!(node.on_status(v1::StatusRequest { from: 9, hash_index: 0 }).await.is_err());
 }
 
 #[test]
@@ -313,6 +356,14 @@ fn limits_are_checked_before_anything_is_appended() {
         let before = node.status().last_log_index;
         let large = node.propose(put("a", &"x".repeat((1 << 20) + 1))).await;
         assert!(matches!(large, Err(ProposeError::TooLarge { bytes_max: 1_048_576, .. })));
+        let mut twice = put("a", "1");
+        twice.writes.extend(put("a", "2").writes);
+        let mut nameless = put("a", "1");
+        nameless.writes[0].key = None;
+        for malformed in [twice, nameless] {
+            let refused = node.propose(malformed).await;
+            assert!(matches!(refused, Err(ProposeError::Invalid(_))), "{refused:?}");
+        }
         assert_eq!(node.status().last_log_index, before);
         node.propose(put("a", &"x".repeat(1 << 20))).await.expect("a value of the limit fits");
 
@@ -494,6 +545,11 @@ async fn write_many(cluster: &Cluster, numbers: std::ops::Range<u64>) {
     for outcome in join_all(writes).await {
         outcome.expect("the write commits");
     }
+}
+
+/// A member as the membership has it once it was asked to vote.
+fn wanted(id: u64) -> v1::Member {
+    v1::Member { voter_wanted: true, ..member(id) }
 }
 
 fn member_with_other_pin(id: u64) -> v1::Member {

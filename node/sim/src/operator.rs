@@ -1,0 +1,35 @@
+//! What `sys/` routes may ask of a simulated node: nothing, because faults do these things.
+
+use conclave_core::{Error, ErrorCode, MemberList, Operator};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+/// Refuses everything.
+pub(crate) struct SimOperator;
+
+fn refused<T: Send + 'static>() -> BoxFuture<'static, Result<T, Error>> {
+    let text = "a simulated node is operated by its faults; ask a real one";
+    std::future::ready(Err(Error::new(ErrorCode::UnsupportedOperation, text))).boxed()
+}
+
+impl Operator for SimOperator {
+    fn seal(&self) -> BoxFuture<'_, Result<(), Error>> {
+        refused()
+    }
+
+    fn step_down(&self) -> BoxFuture<'_, Result<(), Error>> {
+        refused()
+    }
+
+    fn members(&self) -> BoxFuture<'_, Result<MemberList, Error>> {
+        refused()
+    }
+
+    fn remove_member(&self, _server_id: String) -> BoxFuture<'_, Result<(), Error>> {
+        refused()
+    }
+
+    fn metrics(&self) -> String {
+        String::new()
+    }
+}

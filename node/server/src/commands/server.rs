@@ -40,7 +40,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the async runtime cannot be started")?;
-    runtime.block_on(serve(arguments, config, logging))
+    let outcome = runtime.block_on(serve(arguments, config, logging));
+    // Everything that writes has ended; a read of standard input would keep the process for ever.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> anyhow::Result<()> {

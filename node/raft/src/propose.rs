@@ -24,13 +24,21 @@ use crate::{ProposeError, Proposed};
 const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes after which a batch takes no more commands.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// KiB of commands that were not answered yet; with more, proposing is refused as busy.
+const WAITING_KIB_MAX: u32 = 256 * 1024;
 
-/// A command in the queue. The slot is held until the answer is known, so the bound covers what
+/// A place among the commands that were not answered yet, by number and by size.
+struct Slot {
+    _command: OwnedSemaphorePermit,
+    _kib: OwnedSemaphorePermit,
+}
+
+/// A command in the queue. The slot is held until the answer is known, so the bounds cover what
 /// waits for the disk and the quorum, too.
 pub(crate) struct Waiting {
     command: CommandBytes,
     answer: oneshot::Sender<Result<Proposed, ProposeError>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 /// The sending side.
@@ -38,13 +46,16 @@ pub(crate) struct ProposalQueue {
     sender: mpsc::Sender<Waiting>,
     slots: Arc<Semaphore>,
     slots_max: usize,
+    kib: Arc<Semaphore>,
 }
 
 impl ProposalQueue {
     pub(crate) fn new(waiting_commands_max: usize) -> (Self, mpsc::Receiver<Waiting>) {
         let slots_max = waiting_commands_max.clamp(1, Semaphore::MAX_PERMITS);
         let (sender, receiver) = mpsc::channel(slots_max);
-        (Self { sender, slots: Arc::new(Semaphore::new(slots_max)), slots_max }, receiver)
+        let slots = Arc::new(Semaphore::new(slots_max));
+        let kib = Arc::new(Semaphore::new(WAITING_KIB_MAX as usize));
+        (Self { sender, slots, slots_max, kib }, receiver)
     }
 
     /// Commands that were not answered yet.
@@ -53,7 +64,7 @@ impl ProposalQueue {
     }
 
     pub(crate) async fn propose(&self, command: Bytes) -> Result<Proposed, ProposeError> {
-        let slot = self.slots.clone().try_acquire_owned().map_err(|_| ProposeError::Busy)?;
+        let slot = self.take_slot(command.len())?;
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting { command: CommandBytes(command), answer, _slot: slot };
         self.sender.try_send(waiting).map_err(|refused| match refused {
@@ -62,6 +73,15 @@ impl ProposalQueue {
         })?;
         // A proposer that vanished may have handed the command over before.
         answered.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    fn take_slot(&self, bytes: usize) -> Result<Slot, ProposeError> {
+        let busy = |_| ProposeError::Busy;
+        let kib = u32::try_from(bytes.div_ceil(1024)).map_err(|_| ProposeError::Busy)?;
+        Ok(Slot {
+            _command: self.slots.clone().try_acquire_owned().map_err(busy)?,
+            _kib: self.kib.clone().try_acquire_many_owned(kib).map_err(busy)?,
+        })
     }
 }
 
@@ -108,7 +128,7 @@ type Written<R> = Result<WriteResult<TypeConfig<R>>, Fatal<TypeConfig<R>>>;
 /// Whom to tell what became of a command.
 struct Waiter {
     answer: oneshot::Sender<Result<Proposed, ProposeError>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Waiter {

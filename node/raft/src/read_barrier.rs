@@ -5,13 +5,15 @@
 //! the expensive half and the same for everyone, so all reads that wait when a round starts share
 //! it; a read that comes while a round is under way waits for the next one.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_ports::{Elapsed, Ports};
 use conclave_proto::v1;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, FutureExt, select};
 use openraft::AsyncRuntime;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::{LinearizerOption, alias};
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +22,7 @@ use crate::cluster_time::ClusterTime;
 use crate::observe::{Leader, MetricsOf, leader};
 use crate::types::{RaftOf, TypeConfig};
 use crate::yielding::yield_once;
-use crate::{PeerTransport, ReadError};
+use crate::{PeerTransport, ReadError, Target};
 
 /// Reads that may wait for a round; more are told that none is available.
 const READS_WAITING_MAX: usize = 65_536;
@@ -123,19 +125,40 @@ pub(crate) struct Reader<R: AsyncRuntime> {
 }
 
 impl<R: AsyncRuntime> Reader<R> {
-    /// One question to whoever leads.
+    /// One question to whoever leads, given up as soon as somebody else does.
     pub(crate) async fn round(self: Arc<Self>) -> Round {
-        match leader::<R>(&self.metrics, self.node_id) {
-            Leader::Myself => self.leading.join().await,
-            Leader::Peer(target) => {
-                let request = v1::ReadIndexRequest { from: self.node_id };
-                let asked = self.transport.read_index(&target, request);
-                match self.ports.within(self.round_max, asked).await {
-                    Ok(Ok(reply)) => self.accept(reply),
-                    Ok(Err(_)) | Err(Elapsed) => Err(RoundError::Unavailable),
-                }
+        let (asked, answer) = match leader::<R>(&self.metrics, self.node_id) {
+            Leader::Myself => (self.node_id, self.leading.join().boxed()),
+            Leader::Peer(target) => (target.node_id, self.ask(target).boxed()),
+            Leader::Unknown => return Err(RoundError::NotLeader),
+        };
+        match select(answer, pin!(self.deposed(asked))).await {
+            Either::Left((round, _)) => round,
+            Either::Right(((), _)) => Err(RoundError::NotLeader),
+        }
+    }
+
+    async fn ask(&self, leader: Target) -> Round {
+        let request = v1::ReadIndexRequest { from: self.node_id };
+        let asked = self.transport.read_index(&leader, request);
+        match self.ports.within(self.round_max, asked).await {
+            Ok(Ok(reply)) => self.accept(reply),
+            Ok(Err(_)) | Err(Elapsed) => Err(RoundError::Unavailable),
+        }
+    }
+
+    /// Completes once `leader_id` leads no more: its answer would come late or never.
+    async fn deposed(&self, leader_id: u64) {
+        let mut metrics = self.metrics.clone();
+        loop {
+            let leads = match leader::<R>(&metrics, self.node_id) {
+                Leader::Myself => leader_id == self.node_id,
+                Leader::Peer(target) => leader_id == target.node_id,
+                Leader::Unknown => false,
+            };
+            if !leads || metrics.changed().await.is_err() {
+                return;
             }
-            Leader::Unknown => Err(RoundError::NotLeader),
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// As [`replace`], with the path in the error.
+/// Replaces a file whole or not at all, mode 0600, with the path in the error.
 ///
 /// # Errors
 /// The operating system's, with the path.

@@ -64,7 +64,7 @@ fn describe() {
     }
 }
 
-const GAUGES: [Description; 8] = [
+const GAUGES: [Description; 9] = [
     ("conclave_raft_term", Unit::Count, "The Raft term this node is in"),
     ("conclave_raft_leader", Unit::Count, "1 where this node leads"),
     ("conclave_raft_committed_index", Unit::Count, "The newest entry known to be committed"),
@@ -73,12 +73,12 @@ const GAUGES: [Description; 8] = [
     ("conclave_core_sealed", Unit::Count, "1 where this node holds no keys"),
     ("conclave_state_overlay_bytes", Unit::Bytes, "Applied state not yet handed to sled"),
     ("conclave_state_engine_bytes", Unit::Bytes, "The size of sled on disk"),
+    ("conclave_snapshot_last_index", Unit::Count, "The last entry in the newest own snapshot"),
 ];
 
-const COUNTERS: [Description; 8] = [
+const COUNTERS: [Description; 7] = [
     ("conclave_log_written_bytes_total", Unit::Bytes, "Written to the Raft log"),
     ("conclave_snapshots_total", Unit::Count, "Own snapshots built"),
-    ("conclave_snapshot_last_index", Unit::Count, "The last entry in the newest own snapshot"),
     ("conclave_raft_read_barrier_rounds_total", Unit::Count, "Rounds that reads waited for"),
     ("conclave_core_lost_races_total", Unit::Count, "Commits that began again after a lost race"),
     ("conclave_http_requests_total", Unit::Count, "Requests by door, route template and status"),

@@ -32,11 +32,11 @@ impl Node {
         match self.phase() {
             Phase::Alone => {}
             Phase::Sealed(running) => {
-                self.notice_end(&running);
+                self.look_after(&running, true);
                 self.try_auto_unseal().await;
             }
             Phase::Unsealed(running, core) => {
-                self.notice_end(&running);
+                self.look_after(&running, false);
                 let view = running.ledger.view();
                 if let Err(error) = core.barrier().follow(view.as_ref()) {
                     tracing::error!(%error, "the keyring no longer opens with this node's root key");
@@ -54,18 +54,19 @@ impl Node {
         }
     }
 
-    /// Consensus that ended by itself ends the process: only a fresh start re-reads the disk.
-    /// Closes connections to nodes that are members no more, and keeps the gauges fresh.
-    fn notice_end(&self, running: &super::Running) {
-        if let Some(reason) = running.raft.status().fatal {
+    /// Ends the process where consensus has ended by itself, since only a fresh start re-reads the
+    /// disk; closes connections to nodes that are members no more; keeps the gauges fresh.
+    fn look_after(&self, running: &super::Running, sealed: bool) {
+        let status = running.raft.status();
+        if let Some(reason) = status.fatal {
             self.end_with(format!("consensus has stopped: {reason}"));
         }
-        let members: Vec<_> =
-            running.raft.status().members.iter().map(|view| view.member.node_id).collect();
+        let members: Vec<_> = status.members.iter().map(|view| view.member.node_id).collect();
         if !members.is_empty() {
             self.transport.retain(&members);
         }
         self.metrics.upkeep();
+        metrics::gauge!("conclave_core_sealed").set(f64::from(u8::from(sealed)));
         metrics::gauge!("conclave_state_engine_bytes").set(running.state.engine_bytes() as f64);
     }
 }

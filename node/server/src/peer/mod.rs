@@ -1,7 +1,7 @@
 //! How nodes talk: gRPC over mutually authenticated TLS 1.3, on a port of their own.
 //!
 //! Three parts: [`PeerServer`] takes connections, decides message by message who may say what, and
-//! hands the rest to consensus and the node; [`TonicTransport`] is the calling side; [`join`] is
+//! hands the rest to consensus and the node; [`TonicTransport`] is the calling side; [`join()`] is
 //! how a node that is no member becomes one.
 //!
 //! Invariants: the sender named in a message is the one whose key made the connection; a key that

@@ -9,7 +9,7 @@
 //! journal amounts to is found by replaying it.
 //!
 //! The journal is cut into segment files, zeroed ahead of use ([`segment`] draws the header,
-//! [`format`] batches and records). A segment's header repeats the sum of everything before it
+//! [`mod@format`] batches and records). A segment's header repeats the sum of everything before it
 //! (ends of the log, vote), so a segment whose entries were all purged or truncated can be removed,
 //! oldest first. A group of waiting operations is one *batch*: one write, one sync. Batches are
 //! numbered without gaps over the whole life of the log.

@@ -13,7 +13,8 @@ const PLANT_SEEDS: &str = "1000";
 /// The first step that fails.
 pub(crate) fn run() -> anyhow::Result<()> {
     check::run()?;
-    let mut docs = step::cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
+    let mut docs =
+        step::cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
     // Readers of these pages are developers: links to private items are meant.
     docs.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links");
     step::run("documentation", docs)?;

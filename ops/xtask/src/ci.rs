@@ -18,16 +18,16 @@ pub(crate) fn run() -> anyhow::Result<()> {
     // Readers of these pages are developers: links to private items are meant.
     docs.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links");
     step::run("documentation", docs)?;
-    step::run("programs", step::cargo(&["build", "--workspace", "--bins", "--locked"]))?;
-    step::run("simulation", step::program("conclave-sim", &["--seeds", SIM_SEEDS]))?;
+    step::build_programs()?;
+    step::run("simulation", step::built("conclave-sim", &["--seeds", SIM_SEEDS])?)?;
     for plant in ["skipped-fsync", "stale-follower-read"] {
         step::run(
             &format!("planted bug {plant}"),
-            step::program(
+            step::built(
                 "conclave-sim",
                 &["--seeds", PLANT_SEEDS, "--plant", plant, "--expect-found"],
-            ),
+            )?,
         )?;
     }
-    step::run("real processes", step::program("conclave-jepsen", &["ci"]))
+    step::run("real processes", step::built("conclave-jepsen", &["ci"])?)
 }

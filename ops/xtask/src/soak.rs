@@ -22,13 +22,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Ok(text) => text.trim().parse().context("target/soak-seed holds no number; delete it")?,
         Err(_) => 0,
     };
+    step::build_programs()?;
     for _ in 0..arguments.rounds {
         let (seeds, start) = (SEEDS.to_string(), from.to_string());
         step::run(
             "simulation",
-            step::program("conclave-sim", &["--seeds", &seeds, "--from", &start]),
+            step::built("conclave-sim", &["--seeds", &seeds, "--from", &start])?,
         )?;
-        step::run("real processes", step::program("conclave-jepsen", &["all"]))?;
+        step::run("real processes", step::built("conclave-jepsen", &["all"])?)?;
         from += SEEDS;
         std::fs::write(&file, from.to_string()).context("target/soak-seed")?;
     }

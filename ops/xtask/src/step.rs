@@ -19,7 +19,29 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// A program of this workspace, built and run in the one profile.
+/// A program that [`build_programs`] has built; it lies beside this one.
+///
+/// # Errors
+/// It is not there.
+pub(crate) fn built(name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
+    let here = std::env::current_exe().context("the path of xtask")?;
+    let program = here.with_file_name(name);
+    anyhow::ensure!(program.exists(), "{} is not built", program.display());
+    let mut command = Command::new(program);
+    command.current_dir(root()).args(arguments);
+    Ok(command)
+}
+
+/// Builds every program as the tests were built: with other targets cargo would choose other
+/// features and compile everything again.
+///
+/// # Errors
+/// It does not compile.
+pub(crate) fn build_programs() -> anyhow::Result<()> {
+    run("programs", cargo(&["build", "--workspace", "--all-targets", "--locked"]))
+}
+
+/// A program of this workspace, built by itself and run.
 pub(crate) fn program(package: &str, arguments: &[&str]) -> Command {
     let mut all = vec!["run", "--quiet", "--package", package, "--"];
     all.extend_from_slice(arguments);

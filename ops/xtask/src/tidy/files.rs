@@ -9,7 +9,7 @@ const LINES_MAX: usize = 600;
 
 const FOLDERS: &[&str] = &["proto", "node", "client", "jepsen", "benches", "ops"];
 
-/// Reports files that are too long, that lack their opening doc, or that name somebody's machine.
+/// Reports files that are too long, or that lack their opening doc.
 pub(super) fn check(root: &Path, breaches: &mut Vec<String>) -> anyhow::Result<()> {
     let mut files = Vec::new();
     for folder in FOLDERS {

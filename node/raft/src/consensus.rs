@@ -140,6 +140,8 @@ pub struct RaftStatus {
     pub leader_id: Option<u64>,
     /// Whether it leads, as caretaker or in full.
     pub is_leader: bool,
+    /// Whether a quorum answered it lately, where it leads; whether it knows a leader, elsewhere.
+    pub has_quorum: bool,
     /// The last entry of its log.
     pub last_log_index: u64,
     /// The last entry it knows to be committed.

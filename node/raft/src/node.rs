@@ -58,6 +58,11 @@ pub(crate) struct Node<R: AsyncRuntime> {
 }
 
 impl<R: AsyncRuntime> Node<R> {
+    /// A quorum that answered longer ago than this may be gone.
+    pub(crate) fn quorum_age_max(&self) -> Duration {
+        self.config.election_timeout_max * 2
+    }
+
     /// Sleeps, unless the node stops meanwhile: its tasks hold the disk.
     pub(crate) async fn pause(&self, duration: Duration) {
         let _ = self.ports.within(duration, self.flags.stopped()).await;
@@ -150,7 +155,8 @@ impl<R: AsyncRuntime> Consensus for Node<R> {
     }
 
     fn status(&self) -> RaftStatus {
-        let mut status = observe::status::<R>(&self.metrics.borrow_watched());
+        let mut status =
+            observe::status::<R>(&self.metrics.borrow_watched(), self.quorum_age_max());
         status.quarantined = self.flags.quarantined();
         status.applied_index = status.applied_index.max(self.applied.get());
         if self.flags.stopping() {

@@ -1,7 +1,9 @@
 //! Reading openraft's metrics.
 
+use std::time::Duration;
+
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{AsyncRuntime, RaftMetrics, ServerState, alias};
+use openraft::{AsyncRuntime, Instant, RaftMetrics, ServerState, alias};
 
 use crate::convert::encode;
 use crate::types::{Membership, TypeConfig};
@@ -44,13 +46,18 @@ pub(crate) fn peers(members: &Membership, node_id: u64) -> Vec<Target> {
 }
 
 /// Everything that [`crate::Consensus::status`] tells and openraft knows.
-pub(crate) fn status<R: AsyncRuntime>(metrics: &MetricsOf<R>) -> RaftStatus {
+/// `quorum_age_max`: an older answer of a quorum no longer counts.
+pub(crate) fn status<R: AsyncRuntime>(
+    metrics: &MetricsOf<R>,
+    quorum_age_max: Duration,
+) -> RaftStatus {
     let stored = &metrics.membership_config;
     RaftStatus {
         node_id: metrics.id,
         term: metrics.current_term,
         leader_id: metrics.current_leader,
         is_leader: metrics.state == ServerState::Leader,
+        has_quorum: has_quorum::<R>(metrics, quorum_age_max),
         last_log_index: metrics.last_log_index.unwrap_or(0),
         committed_index: metrics.local_committed.map_or(0, |id| id.index),
         applied_index: metrics.last_applied.map_or(0, |id| id.index),
@@ -59,6 +66,14 @@ pub(crate) fn status<R: AsyncRuntime>(metrics: &MetricsOf<R>) -> RaftStatus {
         quarantined: false,
         fatal: metrics.running_state.as_ref().err().map(ToString::to_string),
     }
+}
+
+fn has_quorum<R: AsyncRuntime>(metrics: &MetricsOf<R>, age_max: Duration) -> bool {
+    if metrics.state != ServerState::Leader {
+        return metrics.current_leader.is_some_and(|leader| leader != metrics.id);
+    }
+    let is_alone = metrics.membership_config.membership().voter_ids().count() <= 1;
+    is_alone || metrics.last_quorum_acked.as_ref().is_some_and(|acked| acked.elapsed() <= age_max)
 }
 
 fn members(membership: &Membership) -> Vec<MemberView> {

@@ -18,7 +18,7 @@ pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
     let mut metrics = node.metrics.clone();
     let mut before = RaftStatus::default();
     loop {
-        let now = observe::status::<R>(&metrics.borrow_and_update());
+        let now = observe::status::<R>(&metrics.borrow_and_update(), node.quorum_age_max());
         publish(&now, node.proposals.waiting());
         if differs(&before, &now) {
             node.changes.bump();
@@ -39,6 +39,7 @@ fn differs(before: &RaftStatus, now: &RaftStatus) -> bool {
     before.term != now.term
         || before.leader_id != now.leader_id
         || before.is_leader != now.is_leader
+        || before.has_quorum != now.has_quorum
         || before.membership_index != now.membership_index
         || before.members != now.members
         || before.fatal != now.fatal

@@ -81,6 +81,8 @@ pub(crate) struct MemberInfo {
     pub(crate) spki_pin: Bytes,
     /// It is to vote once it has caught up, whoever leads then.
     pub(crate) voter_wanted: bool,
+    /// An operator let it in.
+    pub(crate) approved: bool,
 }
 
 impl MemberInfo {

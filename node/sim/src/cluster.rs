@@ -308,6 +308,7 @@ fn member(node_id: u64) -> v1::Member {
         api_addr: format!("https://node-{node_id}:8200"),
         spki_pin: vec![u8::try_from(node_id).unwrap_or(u8::MAX); 32].into(),
         voter_wanted: true,
+        approved: true,
     }
 }
 

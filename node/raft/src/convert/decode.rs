@@ -59,6 +59,7 @@ pub(crate) fn member(member: &v1::Member) -> (u64, MemberInfo) {
         api_addr: member.api_addr.clone(),
         spki_pin: member.spki_pin.clone(),
         voter_wanted: member.voter_wanted,
+        approved: member.approved,
     };
     (member.node_id, info)
 }

@@ -32,6 +32,7 @@ pub(crate) fn member(node_id: u64, info: &MemberInfo) -> v1::Member {
         api_addr: info.api_addr.clone(),
         spki_pin: info.spki_pin.clone(),
         voter_wanted: info.voter_wanted,
+        approved: info.approved,
     }
 }
 

@@ -27,13 +27,14 @@ fn any_vote() -> impl Strategy<Value = Vote> {
 
 fn any_member() -> impl Strategy<Value = MemberInfo> {
     let texts = ("[a-z]{0,8}", "[a-z:0-9]{0,12}", "[a-z:/]{0,12}");
-    (texts, any::<[u8; 32]>(), any::<bool>()).prop_map(
-        |((name, cluster_addr, api_addr), pin, voter_wanted)| MemberInfo {
+    (texts, any::<[u8; 32]>(), any::<bool>(), any::<bool>()).prop_map(
+        |((name, cluster_addr, api_addr), pin, voter_wanted, approved)| MemberInfo {
             name,
             cluster_addr,
             api_addr,
             spki_pin: pin.to_vec().into(),
             voter_wanted,
+            approved,
         },
     )
 }

@@ -236,6 +236,7 @@ pub(crate) fn member(node_id: u64) -> v1::Member {
         api_addr: format!("https://node-{node_id}:8200"),
         spki_pin: Bytes::from(vec![node_id as u8; 32]),
         voter_wanted: false,
+        approved: false,
     }
 }
 

@@ -85,7 +85,9 @@ async fn reload(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.signal(0, Signal::HUP)?;
     let log = node.config.with_file_name("node.log");
     pace::until(Duration::from_secs(10), "the reload", async || {
-        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("reloaded"))
+        std::fs::read_to_string(&log).is_ok_and(|text| {
+            text.contains("certificate files read again") && text.contains("level=Debug")
+        })
     })
     .await?;
     let client = cluster.client_of(node).await?;

@@ -10,7 +10,7 @@ use conclave_sdk::Client;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::cluster::{Cluster, conclaved};
+use crate::cluster::{Cluster, Node, conclaved};
 use crate::http::Raw;
 use crate::pace;
 
@@ -30,6 +30,8 @@ pub(crate) async fn run() -> anyhow::Result<String> {
     ensure!(members.len() == 2, "{} members after a removal", members.len());
 
     let data = old.config.with_file_name("data");
+    std::fs::remove_dir_all(data.join("log"))?;
+    starts_no_more(&old).await?;
     std::fs::remove_dir_all(&data)?;
     cluster.restart(place)?;
     pace::until(JOIN_MAX, "the wiped node's return", async || {
@@ -49,8 +51,42 @@ pub(crate) async fn run() -> anyhow::Result<String> {
     join_by_token(&cluster, &client).await?;
     client.operator().step_down().await?;
     ensure!(cluster.leader(&client).await? != leader, "step-down did not move the leadership");
+    removed_while_running(&cluster, &client).await?;
     cluster.stop().await?;
-    Ok("a removed and wiped node rejoined under its name with a new id; a fourth joined by a token, once; leadership moved".into())
+    Ok("a removed and wiped node rejoined under its name with a new id; a fourth joined by a token, once; leadership moved; a node removed while it runs serves nothing".into())
+}
+
+/// A node that is removed while it runs still has keys and data; nobody answers it any more, so it
+/// answers nobody.
+async fn removed_while_running(cluster: &Cluster, client: &Client) -> anyhow::Result<()> {
+    let leader = cluster.leader(client).await?;
+    let place = (leader + 1) % 3;
+    let gone = &cluster.ready.nodes[place];
+    // By name: one of the three has another id than it had.
+    client.operator().remove_member(&format!("node-{}", place + 1)).await?;
+    let raw = Raw::new(&cluster.ready.ca_file, &gone.api_addr, &cluster.ready.root_token)?;
+    pace::until(JOIN_MAX, "the end of a removed node's service", async || {
+        let read = raw.send("GET", "/v1/secret/data/k1", b"").await;
+        read.is_ok_and(|answer| answer.status == 503)
+    })
+    .await?;
+    let write = raw.send("POST", "/v1/secret/data/k1", b"{\"data\":{\"i\":0}}").await?;
+    ensure!(write.status == 503, "a removed node takes a write: {}", write.status);
+    Ok(())
+}
+
+/// A node that lost its log has forgotten its votes: it does not start under its old identity.
+async fn starts_no_more(node: &Node) -> anyhow::Result<()> {
+    let started = Command::new(conclaved()?)
+        .args(["server", "--config"])
+        .arg(&node.config)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = pace::within(JOIN_MAX, "the refusal", started).await??;
+    let words = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success() && words.contains("log of this node is gone"), "{words}");
+    Ok(())
 }
 
 /// A node that knows no join secret joins by a single-use token.

@@ -53,14 +53,15 @@ async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> any
     for undone in conclave_memory::harden_process() {
         tracing::warn!("{undone}");
     }
-    if let Some(path) = &config.pid_file {
-        write_private(path, std::process::id().to_string().as_bytes())?;
-    }
     let metrics = Metrics::install()?;
     let public_tls = load_public_tls(&config)?;
     let public = bind(&config.listener.address, "listener.tcp.address").await?;
     let cluster = bind(&config.listener.cluster_address, "listener.tcp.cluster_address").await?;
     let node = Node::open(config.clone(), system::ports(), system::boot_id(), metrics).await?;
+    // Only now is it sure that no other process has the directory, and so the file.
+    if let Some(path) = &config.pid_file {
+        write_private(path, std::process::id().to_string().as_bytes())?;
+    }
 
     let mut peers = PeerServer::new(node.tls(), node.clone(), node.clone(), system::ports());
     if let Some(path) = &config.danger_record_peer_frames {
@@ -94,6 +95,9 @@ async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> any
     let _ = stop_listening.send(true);
     let _ = system::ports().within(DRAIN_MAX, listeners).await;
     node.close().await;
+    if let Some(path) = &config.pid_file {
+        let _ = std::fs::remove_file(path);
+    }
     outcome
 }
 
@@ -135,20 +139,19 @@ async fn parent_gone() {
 async fn reload_on_hangup(config: PathBuf, tls: Arc<PublicTls>, logging: LogControl) {
     let mut hangup = signal(SignalKind::hangup()).expect("the runtime handles signals");
     while hangup.recv().await.is_some() {
-        if let Err(error) = tls.reload() {
-            tracing::error!(%error, "TLS files were not reloaded; the old ones stay");
+        match tls.reload() {
+            Ok(()) => tracing::info!("certificate files read again"),
+            Err(error) => tracing::error!(%error, "TLS files were not reloaded; the old ones stay"),
         }
         match Config::load(&config) {
-            Ok(fresh) => {
-                if let Err(error) = logging.set_level(fresh.log_level) {
-                    tracing::error!(%error, "the log level was not changed");
-                }
-            }
+            Ok(fresh) => match logging.set_level(fresh.log_level) {
+                Ok(()) => tracing::info!(level = ?fresh.log_level, "log level set"),
+                Err(error) => tracing::error!(%error, "the log level was not changed"),
+            },
             Err(error) => {
                 tracing::error!(%error, "the configuration cannot be read; nothing changes");
             }
         }
-        tracing::info!("reloaded");
     }
     std::future::pending().await
 }

@@ -1,5 +1,7 @@
 //! How the leader admits a node that proved it may join.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use conclave_core::{Core, Error, ErrorCode};
@@ -17,6 +19,7 @@ impl Node {
     pub(super) async fn admit_node(&self, applicant: VerifiedJoin) -> Result<v1::JoinReply, Error> {
         let phase = self.phase();
         let (running, core) = phase.serving()?;
+        let admission = Admission::begin(self.me(), &applicant.request().name)?;
         self.make_way_for(running, &applicant.request().name).await?;
         if !applicant.request().token_id.is_empty() {
             core.consume_join_token(&applicant.request().token_id).await?;
@@ -30,8 +33,10 @@ impl Node {
             api_addr: applicant.request().api_addr.clone(),
             spki_pin: applicant.pin().as_bytes().to_vec().into(),
             voter_wanted: !applicant.request().non_voter,
+            approved: !applicant.request().token_id.is_empty(),
         };
-        self.add_in_background(running, member.clone(), !applicant.request().non_voter);
+        let voter = !applicant.request().non_voter;
+        self.add_in_background(running, member.clone(), voter, admission);
         let mut members: Vec<_> =
             running.raft.status().members.into_iter().map(|view| view.member).collect();
         members.push(member);
@@ -63,12 +68,17 @@ impl Node {
         running.raft.remove_member(target.node_id).await.map_err(from_membership)
     }
 
+    fn admitting(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.admitting.lock().expect("no code panics while it holds this")
+    }
+
     /// The learner must start before it can catch up, so the joiner gets its answer first.
     fn add_in_background(
         &self,
-        running: &std::sync::Arc<Running>,
+        running: &Arc<Running>,
         member: v1::Member,
         voter: bool,
+        admission: Admission,
     ) {
         let raft = running.raft.clone();
         let task = async move {
@@ -77,8 +87,33 @@ impl Node {
                 Ok(()) => tracing::info!(name, voter, "a node has joined"),
                 Err(error) => tracing::warn!(name, %error, "a node was admitted but not added"),
             }
+            drop(admission);
         };
         self.ports.spawn.spawn("add-member", Box::pin(task));
+    }
+}
+
+/// One node of a name is admitted at a time. Held until it is a member.
+struct Admission {
+    node: Arc<Node>,
+    name: String,
+}
+
+impl Admission {
+    fn begin(node: Arc<Node>, name: &str) -> Result<Self, Error> {
+        if node.admitting().insert(name.to_owned()) {
+            return Ok(Self { node, name: name.to_owned() });
+        }
+        Err(Error::new(
+            ErrorCode::Unavailable,
+            "a node of this name is being admitted; try again once it is a member",
+        ))
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.node.admitting().remove(&self.name);
     }
 }
 

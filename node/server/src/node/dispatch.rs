@@ -7,7 +7,6 @@ use conclave_core::{Access, Core, Error, ErrorCode, Request, Response};
 use conclave_raft::Target;
 
 use super::forward::{open_reply, outcome_unknown, seal_request};
-use super::phase::Phase;
 use super::{Node, Running};
 use crate::peer::ForwardError;
 
@@ -22,16 +21,21 @@ impl Node {
         }
         match core.access(&request) {
             Access::Read => core.handle(&request).await,
-            Access::Write => self.dispatch_write(&phase, request).await,
+            Access::Write => {
+                // Not kept while the request waits for a leader: sealing drops the core.
+                drop(phase);
+                self.dispatch_write(request).await
+            }
         }
     }
 
-    async fn dispatch_write(&self, phase: &Phase, request: Request) -> Result<Response, Error> {
-        let (running, core) = phase.serving()?;
+    async fn dispatch_write(&self, request: Request) -> Result<Response, Error> {
         let (began, limit) = (self.ports.clock.monotonic(), request.time_limit);
         let deadline = began + LEADER_WAIT_MAX.min(limit);
         let mut request = request;
         loop {
+            let phase = self.phase();
+            let (running, core) = phase.serving()?;
             let status = running.raft.status();
             let attempt = if status.is_leader {
                 core.handle(&request).await

@@ -19,14 +19,24 @@ use crate::tls::{ClusterCa, TlsError};
 impl Node {
     /// Makes a cluster of this one node: identity, consensus, barrier, core, certificate authority.
     pub(super) async fn initialise(&self, request: InitRequest) -> Result<InitResponse, Error> {
-        let _one = self.transition.lock().await;
+        // Begun late, it would end after its caller had gone, and nobody would have the keys.
+        let waiting = self.ports.within(INIT_WAIT_MAX, self.transition.lock());
+        let _one = waiting.await.map_err(|_| {
+            Error::new(
+                ErrorCode::Unavailable,
+                "this node is busy joining its configured peers; try again",
+            )
+        })?;
         let (recipients, shares) = self.make_recipients(request)?;
         let running = match self.phase() {
             Phase::Alone => {
                 self.refuse_if_a_peer_is_initialised().await?;
                 self.found_cluster().await?
             }
-            Phase::Sealed(running) if self.is_half_founded(&running) => running,
+            Phase::Sealed(running) if self.is_half_founded(&running) => {
+                self.refuse_if_a_peer_is_initialised().await?;
+                running
+            }
             Phase::Sealed(_) | Phase::Unsealed(..) => {
                 return Err(Error::invalid("Vault is already initialized"));
             }
@@ -79,8 +89,8 @@ impl Node {
     async fn found_cluster(&self) -> Result<Arc<Running>, Error> {
         let identity = self.make_identity(self.ports.random(), FIRST_NODE_ID);
         self.identities.save(&identity).map_err(from_disk_error)?;
-        let running =
-            self.start_running(identity).await.map_err(|e| Error::internal(format!("{e:#}")))?;
+        let running = self.start_running(identity).await.map_err(|e| self.end_for(&e))?;
+        self.identities.begin_boot().map_err(from_disk_error)?;
         // From here on the node belongs to a cluster, whatever happens next.
         self.set_phase(Phase::Sealed(running.clone()));
         Ok(running)
@@ -89,8 +99,11 @@ impl Node {
     /// Makes this node the only voter, if it is not yet, and waits until it leads.
     async fn lead_alone(&self, running: &Running) -> Result<(), Error> {
         if running.raft.status().members.is_empty() {
-            let member = self.member(FIRST_NODE_ID);
-            running.raft.bootstrap(member).await.map_err(|e| Error::internal(e.to_string()))?;
+            running
+                .raft
+                .bootstrap(self.founder())
+                .await
+                .map_err(|e| Error::internal(e.to_string()))?;
         }
         running.raft.set_readiness(conclave_raft::Readiness::Ready);
         let leads = async {
@@ -129,15 +142,16 @@ impl Node {
         self.tls.install(&certificate, ca.certificate_der()).map_err(internal)
     }
 
-    /// This node as the membership names it.
-    pub(super) fn member(&self, node_id: u64) -> v1::Member {
+    /// This node as the first membership names it.
+    fn founder(&self) -> v1::Member {
         v1::Member {
-            node_id,
+            node_id: FIRST_NODE_ID,
             name: self.config.storage.node_name.as_str().to_owned(),
             cluster_addr: self.config.cluster_addr.to_string(),
             api_addr: self.config.api_addr.to_string(),
             spki_pin: self.tls.pin().as_bytes().to_vec().into(),
-            ..v1::Member::default()
+            voter_wanted: true,
+            approved: true,
         }
     }
 }
@@ -156,4 +170,5 @@ pub(super) const CA_CERTIFICATE: &str = "cluster-ca-certificate";
 
 /// Log indexes of client entries begin above it, so that no allocated id can equal it.
 const FIRST_NODE_ID: u64 = 1;
+const INIT_WAIT_MAX: Duration = Duration::from_secs(5);
 const FIRST_ELECTION_MAX: Duration = Duration::from_secs(10);

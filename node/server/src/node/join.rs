@@ -45,7 +45,7 @@ impl Node {
         if self.config.storage.retry_join.is_empty() || self.join_secret.is_none() {
             return;
         }
-        while matches!(self.phase(), Phase::Alone) {
+        while matches!(self.phase(), Phase::Alone) && self.identities.load().is_none() {
             if let Err(error) = self.join_cluster(JoinRequest::default()).await {
                 tracing::debug!(%error, "not joined yet");
             }
@@ -115,8 +115,8 @@ impl Node {
         self.known_members.store(Arc::new(reply.membership.unwrap_or_default().members));
         let identity = self.make_identity(cluster_id, reply.node_id);
         self.identities.save(&identity).map_err(from_disk_error)?;
-        let running =
-            self.start_running(identity).await.map_err(|e| Error::internal(format!("{e:#}")))?;
+        let running = self.start_running(identity).await.map_err(|e| self.end_for(&e))?;
+        self.identities.begin_boot().map_err(from_disk_error)?;
         self.set_phase(Phase::Sealed(running));
         tracing::info!(node_id = reply.node_id, "this node has joined a cluster");
         Ok(())

@@ -17,6 +17,7 @@ mod seal;
 mod service;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
 use anyhow::Context;
@@ -25,14 +26,14 @@ use conclave_core::EngineRegistry;
 use conclave_ports::Ports;
 use conclave_proto::v1;
 use conclave_seal::{Ceremony, SealConfig};
-use conclave_store::disk::{Disk, RealDisk};
+use conclave_store::disk::{Disk, Open, RealDisk};
 use conclave_store::identity::IdentityStore;
 use tokio::sync::watch as watch_channel;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::peer::{TonicTransport, read_join_secret};
+use crate::peer::{TonicTransport, UnsealKey, read_join_secret};
 use crate::tls::NodeIdentity;
 
 use phase::Phase;
@@ -58,6 +59,10 @@ pub struct Node {
     known_members: ArcSwap<Vec<v1::Member>>,
     /// Who was given the root key.
     peer_unseals: Mutex<peers::PeerUnseals>,
+    /// Asks for the root key again where an answer was lost.
+    unseal_key: Mutex<Option<UnsealKey>>,
+    /// Names of nodes that are being admitted.
+    admitting: Mutex<BTreeSet<String>>,
     /// One change of phase at a time: init, join, unseal, seal.
     transition: tokio::sync::Mutex<()>,
     /// Set once the process must end, with the reason.
@@ -79,10 +84,8 @@ impl Node {
         metrics: Metrics,
     ) -> anyhow::Result<Arc<Self>> {
         let data_dir = &config.storage.path;
-        let disk: Arc<dyn Disk> = Arc::new(
-            RealDisk::open(data_dir)
-                .with_context(|| format!("the data directory {}", data_dir.display()))?,
-        );
+        let disk: Arc<dyn Disk> =
+            Arc::new(RealDisk::open(data_dir).context("this node cannot start")?);
         let identities = IdentityStore::open(disk.clone()).context("the node's identity")?;
         let tls = NodeIdentity::load_or_make(data_dir, config.storage.node_name.as_str())
             .context("the node's key")?;
@@ -111,11 +114,20 @@ impl Node {
             ceremony,
             known_members: ArcSwap::default(),
             peer_unseals: Mutex::default(),
+            unseal_key: Mutex::default(),
+            admitting: Mutex::default(),
             transition: tokio::sync::Mutex::new(()),
             end,
             this: this.clone(),
         });
         if let Some(identity) = node.identities.load() {
+            // The log is made by the start that saves the identity, and that start is counted once
+            // the log is there.
+            anyhow::ensure!(
+                node.identities.boot_counter() == 0
+                    || node.disk.open(LOG_MARK, Open::Existing).is_ok(),
+                "the Raft log of this node is gone: remove the node from the cluster, empty its data directory and join it again"
+            );
             node.identities.begin_boot().context("counting this boot")?;
             let running = node.start_running(identity).await?;
             node.set_phase(Phase::Sealed(running));
@@ -189,6 +201,12 @@ impl Node {
         *self.phase.write().expect("no code panics while it holds the phase") = phase;
     }
 
+    /// This node has an identity and no consensus: only a fresh start goes on from there.
+    fn end_for(&self, why: &anyhow::Error) -> conclave_core::Error {
+        self.end_with(format!("{why:#}"));
+        conclave_core::Error::internal(format!("{why:#}"))
+    }
+
     /// Asks the process to end; the first reason stands.
     fn end_with(&self, reason: String) {
         self.end.send_if_modified(|end| {
@@ -208,3 +226,6 @@ impl Node {
         EngineRegistry::new(vec![Arc::new(conclave_engines::Kv::new())])
     }
 }
+
+/// There from the first start of the log on.
+const LOG_MARK: &str = "log/mark";

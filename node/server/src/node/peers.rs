@@ -1,6 +1,6 @@
 //! What other nodes may ask of this one, beyond consensus: forwarding, joining, peer unseal.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use conclave_barrier::{RootKey, Route};
 use conclave_core::{Error, ErrorCode};
@@ -119,10 +119,13 @@ impl Node {
     /// The first member that `wanted` picks, by the log or, before it says, by the join.
     fn find_member(&self, wanted: impl Fn(&v1::Member) -> bool) -> Option<u64> {
         let phase = self.phase();
-        let members = phase.running()?.raft.status().members;
+        let running = phase.running()?;
+        let members = running.raft.status().members;
         let by_log = members.iter().map(|view| &view.member).find(|member| wanted(member));
         match by_log {
             Some(member) => Some(member.node_id),
+            // Once the log has let this node in, it knows more than the answer to the join did.
+            None if members.iter().any(|view| view.member.node_id == running.node_id) => None,
             None => {
                 self.known_members.load().iter().find(|m| wanted(m)).map(|member| member.node_id)
             }
@@ -146,24 +149,42 @@ impl Node {
             .await
             .map_err(|e| Error::new(ErrorCode::Unavailable, format!("{e}; try again")))?;
         let members = running.raft.status().members;
-        if !members.iter().any(|view| view.member.node_id == request.from) {
+        let Some(taker) = members.iter().find(|view| view.member.node_id == request.from) else {
             return Err(denied("only members are unsealed by peers"));
+        };
+        if !taker.member.approved && !self.config.peer_unseal.allow_join_secret_members {
+            return Err(denied("peer unseal is for members that an operator let in by a token"));
         }
         let place = unseal_place(running, &request, running.node_id)?;
-        let once = (request.from, place.boot_id);
-        if !self.peer_unseals.lock().expect("no code panics while it holds this").insert(once) {
-            return Err(denied("this node was given the key once since it started"));
-        }
-        tracing::info!(node_id = request.from, "the root key was given to a member by peer unseal");
         let root_key = core.barrier().root_key();
-        seal_root_key(&place, &request.hpke_public_key, root_key.danger_expose())
-            .map_err(|error| Error::invalid(error.to_string()))
+        let reply = seal_root_key(&place, &request.hpke_public_key, root_key.danger_expose())
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        self.allow_once(request.from, place.boot_id, &request.hpke_public_key)?;
+        tracing::info!(node_id = request.from, "the root key was given to a member by peer unseal");
+        Ok(reply)
+    }
+
+    /// One answer for each start of a member; to the same key again, since the answer may have been
+    /// lost on its way.
+    fn allow_once(&self, taker: u64, boot_id: [u8; 16], key: &[u8]) -> Result<(), Error> {
+        let mut given = self.peer_unseals.lock().expect("no code panics while it holds this");
+        match given.get(&taker) {
+            Some((boot, before)) if *boot == boot_id && before != key => {
+                Err(denied("this node was given the key once since it started"))
+            }
+            _ => {
+                given.insert(taker, (boot_id, key.to_vec()));
+                Ok(())
+            }
+        }
     }
 
     /// Asks the leader for the root key.
     pub(super) async fn fetch_root_key(&self, running: &Running) -> Option<RootKey> {
         let leader = leader_of(running)?;
-        let key = UnsealKey::make().ok()?;
+        let slot = || self.unseal_key.lock().expect("no code panics while it holds this");
+        let kept = slot().take();
+        let key = kept.or_else(|| UnsealKey::make().ok())?;
         let request = v1::PeerUnsealRequest {
             from: running.node_id,
             boot_id: self.process_id.to_vec().into(),
@@ -174,6 +195,7 @@ impl Node {
             Ok(reply) => reply,
             Err(error) => {
                 tracing::debug!(%error, "no root key from the leader yet");
+                *slot() = Some(key);
                 return None;
             }
         };
@@ -199,8 +221,8 @@ fn unseal_place(
     Ok(UnsealPlace { cluster_id: running.cluster_id.to_vec(), boot_id, giver, taker: request.from })
 }
 
-/// Members and starts that were given the root key; bounded by members times their restarts.
-pub(super) type PeerUnseals = BTreeSet<(u64, [u8; 16])>;
+/// The start and the key of each member that was given the root key last.
+pub(super) type PeerUnseals = BTreeMap<u64, ([u8; 16], Vec<u8>)>;
 
 fn denied(why: &str) -> Error {
     Error::new(ErrorCode::PermissionDenied, why)

@@ -40,9 +40,10 @@ impl Node {
                 let view = running.ledger.view();
                 if let Err(error) = core.barrier().follow(view.as_ref()) {
                     tracing::error!(%error, "the keyring no longer opens with this node's root key");
-                    drop(core);
                     let _one = self.transition.lock().await;
-                    self.seal_now(running, "its root key is no longer the cluster's");
+                    if matches!(self.phase(), Phase::Unsealed(_, now) if Arc::ptr_eq(&now, &core)) {
+                        self.seal_now(running, "its root key is no longer the cluster's");
+                    }
                     return;
                 }
                 if running.raft.status().is_leader

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use conclave_ports::Ports;
 use futures::FutureExt;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, Version};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,6 +24,7 @@ use crate::caller::Caller;
 use crate::config::{HEAD_BYTES_MAX, HEADERS_MAX, Limits};
 use crate::grpc::GrpcDoor;
 use crate::http::HttpDoor;
+use crate::inbound::{Discarder, Inbound};
 use crate::refusal::Refusal;
 use crate::runtime::{PortsExecutor, PortsTimer};
 use crate::wire::{Signals, Wire};
@@ -49,6 +50,7 @@ struct Inner {
     builder: Builder<PortsExecutor>,
     http: HttpDoor,
     grpc: GrpcDoor,
+    discarder: Discarder,
     ports: Ports,
     limits: Limits,
     tls: bool,
@@ -78,6 +80,7 @@ impl Gateway {
                 config.unauthenticated_metrics,
             ),
             grpc: GrpcDoor::new(caller, admission, ports.clone()),
+            discarder: Discarder::new(ports.clone()),
             ports,
             limits,
             tls: config.tls,
@@ -107,6 +110,7 @@ impl Gateway {
                 asked.store(true, Ordering::Relaxed);
                 let is_http_2 = request.version() == Version::HTTP_2;
                 let (inner, signals) = (Arc::clone(&inner), Arc::clone(&signals));
+                let request = inner.discarder.watch(request);
                 async move {
                     let answer = if signals.is_ambiguous() {
                         inner.refuse_ambiguous(peer)
@@ -161,24 +165,35 @@ impl Inner {
     }
 
     /// Answers one request. A panic below becomes an answer as well, and the connection lives on.
-    async fn serve(&self, request: Request<Incoming>, peer: Peer) -> Response<AnswerBody> {
+    async fn serve(&self, request: Request<Inbound>, peer: Peer) -> Response<AnswerBody> {
         if is_grpc(&request) {
             let answer = AssertUnwindSafe(self.grpc.serve(request, peer)).catch_unwind().await;
             return answer
                 .unwrap_or_else(|_| self.grpc.refuse(Refusal::internal("a gRPC handler panicked")))
                 .map(Either::Right);
         }
+        let is_bare = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
         let answer = AssertUnwindSafe(self.http.serve(request, peer)).catch_unwind().await;
-        answer
-            .unwrap_or_else(|_| {
-                self.http.refuse(Refusal::internal("an HTTP handler panicked"), peer)
-            })
-            .map(|body| Either::Left(Full::new(body)))
+        let answer = answer.unwrap_or_else(|_| {
+            self.http.refuse(Refusal::internal("an HTTP handler panicked"), peer)
+        });
+        let answer = if is_bare { without_body(answer) } else { answer };
+        answer.map(|body| Either::Left(Full::new(body)))
     }
 }
 
+/// The answer to HEAD: what GET would say of its body, without the body. Over HTTP/1 hyper does the
+/// same; over HTTP/2 it sends what it is given, which the peer must take for a protocol error.
+fn without_body(mut answer: Response<Bytes>) -> Response<Bytes> {
+    let body = std::mem::take(answer.body_mut());
+    if !body.is_empty() {
+        answer.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+    }
+    answer
+}
+
 /// gRPC needs HTTP/2; over HTTP/1 its content type means nothing.
-fn is_grpc(request: &Request<Incoming>) -> bool {
+fn is_grpc<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
     // `application/grpc-web` is another protocol.

@@ -16,6 +16,7 @@ mod admission;
 mod caller;
 mod codes;
 mod config;
+mod inbound;
 mod json;
 mod path;
 mod refusal;

@@ -45,6 +45,8 @@ pub struct NodeStatus {
     pub member_api_addrs: Vec<String>,
     /// Whether this node set itself apart because its state differs from its peers'.
     pub quarantined: bool,
+    /// Whether this node, as leader, heard from a quorum lately, or as follower from a leader.
+    pub has_quorum: bool,
 }
 
 /// `sys/init`.

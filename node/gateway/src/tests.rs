@@ -3,6 +3,7 @@
 mod errors;
 mod floods;
 mod grpc;
+mod http2;
 mod paths;
 mod routes;
 mod support;

@@ -17,7 +17,6 @@ use conclave_proto::v1::operator_server::OperatorServer;
 use conclave_proto::v1::session_server::SessionServer;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tonic::body::Body;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::Routes;
@@ -27,6 +26,7 @@ use tower_service::Service as _;
 use crate::admission::{Admission, Permit};
 use crate::caller::Caller;
 use crate::gateway::Peer;
+use crate::inbound::Inbound;
 use crate::refusal::Refusal;
 use crate::telemetry;
 
@@ -64,7 +64,7 @@ impl GrpcDoor {
     }
 
     /// Answers one request.
-    pub(crate) async fn serve(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    pub(crate) async fn serve(&self, request: Request<Inbound>, peer: Peer) -> Response<Body> {
         let began = self.ports.clock.monotonic();
         let (method, route) = labels(request.uri().path());
         let response = match self.answer(request, peer).await {
@@ -84,7 +84,7 @@ impl GrpcDoor {
     /// Reads the message whole, as every call's request is one: so both doors keep one budget.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         peer: Peer,
     ) -> Result<Response<Body>, Refusal> {
         let (parts, body) = request.into_parts();

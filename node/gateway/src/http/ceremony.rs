@@ -5,19 +5,19 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode};
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::status::{seal_status_json, to_json};
 use super::{Answer, HttpDoor, head, json_answer, lenient, require_method};
 use crate::gateway::Peer;
+use crate::inbound::Inbound;
 use crate::refusal::Refusal;
 use crate::{InitRequest, InitResponse, JoinRequest};
 
 impl HttpDoor {
     /// `sys/init`.
-    pub(super) async fn init(&self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn init(&self, request: Request<Inbound>) -> Answer {
         if request.method() == Method::GET {
             let initialized = self.caller.service.status().initialized;
             return Ok(json_answer(StatusCode::OK, to_json(&Initialized { initialized })?));
@@ -33,7 +33,7 @@ impl HttpDoor {
     }
 
     /// `sys/unseal`.
-    pub(super) async fn unseal(&self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn unseal(&self, request: Request<Inbound>) -> Answer {
         require_method(request.method(), &WRITES)?;
         let (body, permit) = self.read_object(request).await?;
         let body: UnsealBody<'_> = parse(&body)?;
@@ -49,7 +49,7 @@ impl HttpDoor {
     }
 
     /// `sys/storage/raft/join`.
-    pub(super) async fn join(&self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn join(&self, request: Request<Inbound>) -> Answer {
         require_method(request.method(), &WRITES)?;
         let (body, permit) = self.read_object(request).await?;
         let join = parse::<JoinBody>(&body)?.request()?;
@@ -61,7 +61,7 @@ impl HttpDoor {
 
     /// `sys/metrics`: from the node where the listener allows it, else through the core, which asks
     /// for a token.
-    pub(super) async fn metrics(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    pub(super) async fn metrics(&self, request: Request<Inbound>, peer: Peer) -> Answer {
         require_method(request.method(), &[Method::GET])?;
         let query = head::query(request.uri())?;
         if query.get("format").is_some_and(|format| format != "prometheus") {

@@ -4,17 +4,17 @@ use bytes::Bytes;
 use conclave_core as core;
 use conclave_core::{CanonicalPath, Operation};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::{Answer, HttpDoor, envelope, head, json_answer};
 use crate::gateway::Peer;
+use crate::inbound::Inbound;
 use crate::refusal::Refusal;
 
 impl HttpDoor {
     pub(super) async fn logical(
         &self,
         path: &str,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         peer: Peer,
     ) -> Answer {
         let echo = request.headers().get(NAMESPACE).cloned();
@@ -36,7 +36,7 @@ impl HttpDoor {
         &self,
         path: &str,
         id: &str,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         peer: Peer,
     ) -> Result<core::Response, Refusal> {
         let mut query = head::query(request.uri())?;

@@ -14,11 +14,11 @@ use conclave_ports::Ports;
 use conclave_proto::ErrorCode;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use crate::admission::{Admission, Permit};
 use crate::caller::Caller;
 use crate::gateway::Peer;
+use crate::inbound::Inbound;
 use crate::path::{self, PathFault};
 use crate::refusal::Refusal;
 use crate::{json, telemetry};
@@ -44,7 +44,7 @@ impl HttpDoor {
     }
 
     /// Answers one request.
-    pub(crate) async fn serve(&self, request: Request<Incoming>, peer: Peer) -> Response<Bytes> {
+    pub(crate) async fn serve(&self, request: Request<Inbound>, peer: Peer) -> Response<Bytes> {
         let began = self.ports.clock.monotonic();
         let method = head::method_label(request.method());
         let mut route = "none";
@@ -80,7 +80,7 @@ impl HttpDoor {
     /// every state; the rest is the core's.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         peer: Peer,
         route: &mut &'static str,
     ) -> Answer {
@@ -103,7 +103,7 @@ impl HttpDoor {
     }
 
     /// The body, with the request's share of the budgets.
-    async fn read_body(&self, request: Request<Incoming>) -> Result<(Bytes, Arc<Permit>), Refusal> {
+    async fn read_body(&self, request: Request<Inbound>) -> Result<(Bytes, Arc<Permit>), Refusal> {
         head::require_identity_encoding(request.headers())?;
         let mut permit = self.admission.admit()?;
         let body = self.admission.read_body(request.into_body(), &mut permit).await?;
@@ -113,7 +113,7 @@ impl HttpDoor {
     /// The body as a checked JSON object, or empty, with the request's share of the budgets.
     async fn read_object(
         &self,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
     ) -> Result<(Bytes, Arc<Permit>), Refusal> {
         let (body, permit) = self.read_body(request).await?;
         json::check_object(&body)?;

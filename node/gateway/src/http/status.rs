@@ -2,17 +2,17 @@
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::head::{self, Query};
 use super::{Answer, HttpDoor, json_answer, require_method};
+use crate::inbound::Inbound;
 use crate::refusal::Refusal;
 use crate::{API_VERSION, NodeStatus};
 
 impl HttpDoor {
     /// `sys/health`: the status code is the answer, and load balancers choose their own.
-    pub(super) fn health(&self, request: &Request<Incoming>) -> Answer {
+    pub(super) fn health(&self, request: &Request<Inbound>) -> Answer {
         require_method(request.method(), &[Method::GET, Method::HEAD])?;
         let status = self.caller.service.status();
         let code = health_code(&status, &head::query(request.uri())?)?;
@@ -33,13 +33,13 @@ impl HttpDoor {
     }
 
     /// `sys/seal-status`.
-    pub(super) fn seal_status(&self, request: &Request<Incoming>) -> Answer {
+    pub(super) fn seal_status(&self, request: &Request<Inbound>) -> Answer {
         require_method(request.method(), &[Method::GET])?;
         Ok(json_answer(StatusCode::OK, seal_status_json(&self.caller.service.status())?))
     }
 
     /// `sys/leader`.
-    pub(super) fn leader(&self, request: &Request<Incoming>) -> Answer {
+    pub(super) fn leader(&self, request: &Request<Inbound>) -> Answer {
         require_method(request.method(), &[Method::GET])?;
         let status = self.caller.service.status();
         let body = to_json(&Leader {
@@ -82,8 +82,11 @@ fn opens_by_itself(status: &NodeStatus) -> bool {
     !matches!(status.seal_type.as_str(), "" | "shamir")
 }
 
+/// Whether this node leads, and others would agree: a leader that was cut off learns of its
+/// successor late.
 fn leads(status: &NodeStatus) -> bool {
-    status.node_id != 0 && status.node_id == status.leader_id && !status.sealed
+    let is_leader = status.node_id != 0 && status.node_id == status.leader_id;
+    is_leader && status.has_quorum && !status.sealed
 }
 
 /// The status code for this state, or the one that the query puts in its place.
@@ -97,8 +100,8 @@ fn health_code(status: &NodeStatus, query: &Query) -> Result<StatusCode, Refusal
         ("sealedcode", 503)
     } else if leads(status) {
         ("activecode", 200)
-    } else if status.leader_id == 0 {
-        // There is no leader to hand a write to.
+    } else if status.leader_id == 0 || !status.has_quorum {
+        // There is no leader to hand a write to, or none that could commit it.
         ("haunhealthycode", 474)
     } else if standby_is_ok {
         ("activecode", 200)

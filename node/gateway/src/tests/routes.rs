@@ -109,6 +109,12 @@ async fn health_codes_tell_every_state_and_can_be_chosen() {
     bench.fake.set(|status| status.leader_id = 0);
     assert_eq!(health("").await, 474);
     assert_eq!(health("?haunhealthycode=503").await, 503);
+    for leader in [1, 2] {
+        bench.fake.set(|status| (status.leader_id, status.has_quorum) = (leader, false));
+        assert_eq!(health("?standbyok=true").await, 474);
+        let answer = bench.ask("GET /v1/sys/leader", "", "").await;
+        assert!(body(&answer).contains("\"is_self\":false"), "{answer}");
+    }
     bench.fake.set(|status| status.quarantined = true);
     assert_eq!(health("").await, 503);
     bench.fake.set(|status| *status = crate::NodeStatus { sealed: true, ..status.clone() });

@@ -46,6 +46,7 @@ impl Fake {
             committed_index: 41,
             applied_index: 40,
             member_api_addrs: vec!["https://one:8200".into()],
+            has_quorum: true,
             ..NodeStatus::default()
         };
         Arc::new(Self {
@@ -223,10 +224,10 @@ impl Service for Fake {
     }
 }
 
-struct TestClock(tokio::time::Instant);
+pub(super) struct TestClock(tokio::time::Instant);
 
 impl TestClock {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(tokio::time::Instant::now())
     }
 }

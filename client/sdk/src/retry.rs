@@ -107,7 +107,8 @@ fn is_connect_error(status: &Status) -> bool {
     false
 }
 
-/// The status' text and that of its innermost cause, which names the real trouble.
+/// The status' text and that of its innermost cause, which names the real trouble, unless the text
+/// names it already.
 fn describe(status: &Status) -> String {
     let mut innermost = None;
     let mut source = status.source();
@@ -115,9 +116,10 @@ fn describe(status: &Status) -> String {
         innermost = Some(error);
         source = error.source();
     }
-    match innermost {
-        Some(cause) => format!("{}: {cause}", status.message()),
-        None => status.message().to_owned(),
+    let message = status.message();
+    match innermost.map(ToString::to_string) {
+        Some(cause) if !message.contains(&cause) => format!("{message}: {cause}"),
+        _ => message.to_owned(),
     }
 }
 
@@ -142,6 +144,8 @@ pub(crate) struct Progress {
     sealed_in_a_row: usize,
     faults: u32,
     new_sessions: u32,
+    /// What a node last answered: it says more than that another node is gone.
+    answer: Option<(ErrorCode, String)>,
     pause: Pause,
 }
 
@@ -156,6 +160,7 @@ impl Progress {
             sealed_in_a_row: 0,
             faults: 0,
             new_sessions: 0,
+            answer: None,
             pause: Pause { next: limits.pause_min, random: seed | 1 },
         }
     }
@@ -174,6 +179,9 @@ impl Progress {
     /// Judges a failure, while `nodes` nodes are known.
     pub(crate) fn after(&mut self, failure: &Failure, nodes: usize, now: Instant) -> Verdict {
         self.attempts += 1;
+        if let Failure::Refused { code, message } = failure {
+            self.answer = Some((*code, message.clone()));
+        }
         let stop = match failure {
             Failure::NotSent { .. } => None,
             Failure::Lost { message } => self.after_unclear(message),
@@ -231,10 +239,8 @@ impl Progress {
         if self.attempts < self.limits.attempts_max && now + pause < self.deadline {
             return Verdict::Again(pause);
         }
-        Verdict::Stop(match failure {
-            Failure::Refused { code, message }
-                if !self.may_have_run && *code != ErrorCode::OutcomeUnknown =>
-            {
+        Verdict::Stop(match &self.answer {
+            Some((code, message)) if !self.may_have_run && *code != ErrorCode::OutcomeUnknown => {
                 Error::Refused { code: *code, message: message.clone() }
             }
             _ => self.exhausted(failure.message()),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
-use conclave_sdk::{Client, Config, Error};
+use conclave_sdk::{Client, Config, Error, ErrorCode};
 
 use crate::environment::Environment;
 use crate::flags::Global;
@@ -166,7 +166,11 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
+        let mut message = error.to_string();
+        // The text that Vault's clients look for does not say what to do.
+        if error.code() == Some(ErrorCode::Sealed) && !message.contains(';') {
+            message = format!("{message}; {}", error.advice());
+        }
         if error.is_remote() { Self::Server(message) } else { Self::Local(message) }
     }
 }
@@ -217,10 +221,21 @@ mod tests {
     fn whose_fault_decides_the_exit_code() {
         let config = Error::Config { message: "m".into() };
         assert_eq!(Failure::from(config).exit_code(), crate::EXIT_LOCAL);
-        let code = conclave_sdk::ErrorCode::PermissionDenied;
+        let code = ErrorCode::PermissionDenied;
         let refused = Error::Refused { code, message: "m".into() };
         assert_eq!(Failure::from(refused).exit_code(), crate::EXIT_SERVER);
         let unreachable = Error::Unreachable { attempts: 1, message: "m".into() };
         assert_eq!(Failure::from(unreachable).exit_code(), crate::EXIT_SERVER);
+    }
+
+    #[test]
+    fn a_sealed_node_comes_with_the_next_step() {
+        let refused = |message: &str| {
+            let code = ErrorCode::Sealed;
+            Failure::from(Error::Refused { code, message: message.into() }).to_string()
+        };
+        let expected = "Vault is sealed; run `conclave operator unseal` on the node";
+        assert_eq!(refused("Vault is sealed"), expected);
+        assert_eq!(refused("sealed; do this"), "sealed; do this");
     }
 }

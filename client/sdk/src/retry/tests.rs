@@ -156,3 +156,27 @@ fn a_status_without_our_number_is_judged_by_what_carried_it() {
     numbered.metadata_mut().insert(ERROR_METADATA, "12".parse().expect("a number"));
     assert!(matches!(Failure::from(numbered), Failure::Refused { code: ErrorCode::NoLeader, .. }));
 }
+
+#[test]
+fn a_nodes_answer_is_told_rather_than_that_another_node_is_gone() {
+    let limits = RetryLimits { attempts_max: 3, ..RetryLimits::default() };
+    let deadline = crate::runtime::now() + FAR;
+    let gone = Failure::NotSent { message: "gone".into() };
+    let mut progress = Progress::new(Replay::Free, limits, deadline, 7);
+    assert!(goes_on(&judge(&mut progress, &refused(ErrorCode::Unavailable))));
+    assert!(goes_on(&judge(&mut progress, &gone)));
+    let code = ErrorCode::Unavailable;
+    let told = Verdict::Stop(Error::Refused { code, message: "words".into() });
+    assert_eq!(judge(&mut progress, &gone), told);
+}
+
+#[test]
+fn a_cause_is_named_once() {
+    let cause = || std::io::Error::other("broken pipe");
+    let status = Status::from_error(Box::new(cause()));
+    let said = describe(&status);
+    assert_eq!(said.matches("broken pipe").count(), 1, "{said}");
+    let mut status = Status::unavailable("transport error");
+    status.set_source(std::sync::Arc::new(cause()));
+    assert_eq!(describe(&status), "transport error: broken pipe");
+}

@@ -191,6 +191,24 @@ async fn nobody_there_is_unreachable_and_nothing_was_executed() {
     let client = Client::connect(config).await.expect("unreachable nodes are no error yet");
     let error = soon(client.kv("secret").put("a", json!({}), None)).await.expect_err("nobody");
     assert!(matches!(error, Error::Unreachable { attempts: 3, .. }), "{error}");
+    assert_eq!(error.to_string().matches("refused").count(), 1, "the cause is named once: {error}");
+}
+
+#[tokio::test]
+async fn the_one_node_that_is_left_says_why_nothing_goes() {
+    let mut nodes = Nodes::start(3).await;
+    let mut config = nodes.config();
+    config.discover = false;
+    config.addresses = nodes.lock().addresses.clone();
+    config.retry.attempts_max = 6;
+    let client = Client::connect(config).await.expect("valid");
+    nodes.stop(1).await;
+    nodes.stop(2).await;
+    let code = ErrorCode::Unavailable;
+    nodes.lock().node_faults.insert(0, Fault::Answer(code));
+    let expected = Error::Refused { code, message: format!("{code:?}") };
+    let error = soon(client.kv("secret").get("a", None)).await.expect_err("no quorum");
+    assert_eq!(error, expected);
 }
 
 #[tokio::test]

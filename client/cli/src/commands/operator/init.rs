@@ -27,7 +27,8 @@ impl Init {
         let operator = context.client().await?.operator();
         let status = operator.status(Some(&address)).await?;
         let (shares, threshold) = self.split(&status.seal_type);
-        let made = operator.init(&address, shares, threshold).await?;
+        let made = operator.init(&address, shares, threshold).await;
+        let made = made.map_err(|error| next_step(error.into(), status.initialized))?;
         Ok(match format {
             Format::Table => Output::good(render(&made, &status.seal_type, shares, threshold)),
             Format::Json => Output::json(&document(&made, &status.seal_type, shares, threshold)),
@@ -38,6 +39,16 @@ impl Init {
     fn split(&self, seal_type: &str) -> (u32, u32) {
         let (shares, threshold) = if seal_type == SHAMIR { (5, 3) } else { (0, 0) };
         (self.key_shares.unwrap_or(shares), self.key_threshold.unwrap_or(threshold))
+    }
+}
+
+/// Nothing is wrong with a cluster that is initialised; the way on is another command.
+fn next_step(failure: Failure, initialized: bool) -> Failure {
+    match failure {
+        Failure::Server(message) if initialized => Failure::Server(format!(
+            "{message}; see `conclave status`, and run `conclave operator unseal` if it is sealed"
+        )),
+        other => other,
     }
 }
 
@@ -110,6 +121,14 @@ mod tests {
         golden::check("output/init-static-none.txt", &render(&none, "static", 0, 0));
         let document = document(&none, "static", 0, 0);
         golden::check("output/init-static-none.json", &output::pretty(&document));
+    }
+
+    #[test]
+    fn who_initialises_again_learns_the_way_on() {
+        let refused = || Failure::Server("Vault is already initialized".into());
+        let told = next_step(refused(), true).to_string();
+        assert!(told.starts_with("Vault is already initialized; see `conclave status`"), "{told}");
+        assert_eq!(next_step(refused(), false).to_string(), "Vault is already initialized");
     }
 
     #[test]

@@ -127,7 +127,14 @@ async fn without_quorum(cluster: &Cluster) -> anyhow::Result<u128> {
         );
         ensure!(answer.body.contains("errors"), "{method} without a quorum: {}", answer.body);
     }
-    Ok(begun.elapsed().as_millis())
+    let took = begun.elapsed().as_millis();
+    // A load balancer must learn that this node cannot serve.
+    pace::until(ANSWER_MAX, "an unhealthy health", async || {
+        let health = raw.send("GET", "/v1/sys/health", b"").await;
+        health.is_ok_and(|answer| answer.status != 200 && answer.status != 429)
+    })
+    .await?;
+    Ok(took)
 }
 
 const ANSWER_MAX: Duration = Duration::from_secs(10);

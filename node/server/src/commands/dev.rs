@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use indicatif::ProgressBar;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::dev::{DevCluster, DevOptions, DevSeal};
+use crate::dev::{DevCluster, DevOptions, DevSeal, Phases};
 use crate::system;
 
 /// `conclaved dev`
@@ -26,9 +25,10 @@ pub struct Arguments {
     /// Writes, once the cluster serves, a JSON document for scripts.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
-    /// How the nodes are unsealed after a restart.
-    #[arg(long, value_enum, default_value_t = DevSeal::Shamir)]
-    seal: DevSeal,
+    /// How the nodes are unsealed after a restart; of a kept directory as at its first start
+    /// [default: shamir]
+    #[arg(long, value_enum)]
+    seal: Option<DevSeal>,
     /// Each node writes what its peers say, as it stands inside TLS, to `peer-frames.bin` beside
     /// its configuration. For tests; of a kept directory only at its first start.
     #[arg(long, hide = true)]
@@ -75,22 +75,30 @@ async fn supervise(arguments: Arguments) -> anyhow::Result<()> {
     };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // The terminal was closed: what is temporary must go all the same.
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut cluster = DevCluster::start(&options)?;
     let outcome = tokio::select! {
         biased;
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
         ended = serve(&mut cluster, arguments.ready_file) => ended,
     };
     cluster.stop().await;
+    if outcome.is_err()
+        && let Some(temporary) = temporary
+    {
+        // The error names logs in there.
+        let _kept = temporary.keep();
+    }
     outcome
 }
 
 async fn serve(cluster: &mut DevCluster, ready_file: Option<PathBuf>) -> anyhow::Result<()> {
-    let progress = ProgressBar::new_spinner();
-    progress.enable_steady_tick(Duration::from_millis(100));
+    let progress = Phases::new();
     let ready = cluster.make_ready(&progress).await;
-    progress.finish_and_clear();
+    progress.finish();
     let ready = ready?;
     ready.print();
     if let Some(path) = ready_file {

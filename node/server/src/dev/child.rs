@@ -1,5 +1,7 @@
 //! One node's process.
 
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context;
@@ -41,13 +43,13 @@ impl NodeProcess {
     }
 
     /// Whether it has ended, with its last words: told once.
-    pub(super) fn newly_ended(&mut self) -> Option<String> {
+    pub(super) fn newly_ended(&mut self) -> Option<Ended> {
         if self.reported {
             return None;
         }
         let status = self.child.try_wait().ok().flatten()?;
         self.reported = true;
-        Some(status.to_string())
+        Some(Ended { status: status.to_string(), last_words: last_words(&self.layout.log) })
     }
 
     /// The command that starts it again.
@@ -68,4 +70,50 @@ impl NodeProcess {
     }
 }
 
+/// How a node ended.
+pub(super) struct Ended {
+    /// Its exit code or signal.
+    pub(super) status: String,
+    /// The end of its log; empty if there is none.
+    pub(super) last_words: String,
+}
+
+/// The last lines of a log, indented. The log itself may be gone when somebody reads this, for a
+/// temporary directory ends with its cluster.
+fn last_words(log: &Path) -> String {
+    let Ok(text) = read_end(log) else { return String::new() };
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let first = lines.len().saturating_sub(LAST_LINES);
+    lines[first..].iter().map(|line| format!("\n  {line}")).collect()
+}
+
+fn read_end(log: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))?;
+    let mut text = Vec::new();
+    file.take(LAST_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Lines of a log that are shown when its node has ended.
+const LAST_LINES: usize = 3;
+/// Where they are looked for, from the end of the log.
+const LAST_BYTES: u64 = 4_096;
 const STOP_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_shown() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("node.log");
+        assert_eq!(last_words(&log), "", "there is no log yet");
+        let long = "x".repeat(10_000);
+        std::fs::write(&log, format!("{long}\none\ntwo\n\nthree\nfour\n")).expect("written");
+        assert_eq!(last_words(&log), "\n  two\n  three\n  four");
+    }
+}

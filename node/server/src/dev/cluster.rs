@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::Context;
 use conclave_proto::v1;
 use conclave_proto::v1::operator_client::OperatorClient;
-use indicatif::ProgressBar;
 use tonic::transport::Channel;
 
 use super::child::NodeProcess;
 use super::client::{operator_of, status};
 use super::layout::{DevSeal, Layout};
+use super::phases::Phases;
 use super::report::{Ready, ReadyNode};
 use crate::system;
 
@@ -23,8 +23,8 @@ pub struct DevOptions {
     pub data_dir: PathBuf,
     /// The first of two consecutive ports a node; free ones otherwise.
     pub base_port: Option<u16>,
-    /// How nodes unseal.
-    pub seal: DevSeal,
+    /// How nodes unseal; as the directory has it, or by shares, if it is not given.
+    pub seal: Option<DevSeal>,
     /// Whether nodes record what peers say.
     pub record_peer_frames: bool,
 }
@@ -62,22 +62,26 @@ impl DevCluster {
     ///
     /// # Errors
     /// A node ended or did not come up in time; the message names its log.
-    pub async fn make_ready(&mut self, progress: &ProgressBar) -> anyhow::Result<Ready> {
-        progress.set_message("starting the nodes");
+    pub async fn make_ready(&mut self, progress: &Phases) -> anyhow::Result<Ready> {
+        progress.begin("starting the nodes");
         self.wait_until(|statuses| statuses.iter().all(Option::is_some)).await?;
         let saved = Ready::read(&self.saved_file())?;
         let (root_token, unseal_keys) = match saved {
             Some(ready) => {
-                progress.set_message("unsealing");
+                progress.begin("unsealing");
                 self.unseal_first(&ready.unseal_keys).await?;
                 (ready.root_token, ready.unseal_keys)
             }
             None => {
-                progress.set_message("initialising");
-                self.initialise().await?
+                progress.begin("initialising");
+                let (root_token, unseal_keys) = self.initialise().await?;
+                // At once: nobody can get at this cluster without them.
+                let ready = self.describe(root_token.clone(), unseal_keys.clone()).await?;
+                ready.write(&self.saved_file())?;
+                (root_token, unseal_keys)
             }
         };
-        progress.set_message("waiting until every node has joined and is unsealed");
+        progress.begin("waiting until every node has joined and is unsealed");
         let count = self.layout.nodes.len();
         self.wait_until(|statuses| {
             statuses.iter().flatten().filter(|s| serves(s, count)).count() == count
@@ -121,6 +125,7 @@ impl DevCluster {
             leader_id = leader_id.max(status.leader_id);
             nodes.push(ReadyNode {
                 id: status.node_id,
+                name: process.layout.name.clone(),
                 pid: process.pid(),
                 api_addr: process.layout.api_addr(),
                 cluster_addr: process.layout.cluster.to_string(),
@@ -162,15 +167,18 @@ impl DevCluster {
         )
     }
 
-    /// A node that has ended since the last call, in words, with the command that starts it again.
+    /// A node that has ended since the last call, in words, with the command that starts it again
+    /// and the end of its log.
     pub fn newly_ended(&mut self) -> Option<String> {
         self.processes.iter_mut().find_map(|process| {
-            let status = process.newly_ended()?;
+            let ended = process.newly_ended()?;
             Some(format!(
-                "{} has ended ({status}); its log is {}; start it again with: {}",
+                "{} has ended ({}); its log is {}; start it again with: {}{}",
                 process.layout.name,
+                ended.status,
                 process.layout.log.display(),
-                process.restart_command()
+                process.restart_command(),
+                ended.last_words
             ))
         })
     }

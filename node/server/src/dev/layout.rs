@@ -37,6 +37,16 @@ pub enum DevSeal {
     Static,
 }
 
+impl DevSeal {
+    /// As `--seal` takes it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Shamir => "shamir",
+            Self::Static => "static",
+        }
+    }
+}
+
 /// The files of a whole cluster.
 pub(super) struct Layout {
     pub(super) base: PathBuf,
@@ -60,13 +70,14 @@ impl Layout {
                 existing.len(),
                 existing.len()
             );
+            refuse_differences(&base, &existing[0], options)?;
             return Ok(Self { base, ca_file, nodes: existing });
         }
         let nodes = place_nodes(&base, nodes, base_port)?;
         let ca = make_dev_ca()?;
         write_private(&ca_file, ca.certificate_pem.as_bytes())?;
         write_private(&base.join("join.secret"), hex::encode(ports.random::<32>()).as_bytes())?;
-        if seal == DevSeal::Static {
+        if seal == Some(DevSeal::Static) {
             write_private(&base.join("seal.key"), hex::encode(ports.random::<32>()).as_bytes())?;
         }
         for node in &nodes {
@@ -74,6 +85,28 @@ impl Layout {
         }
         Ok(Self { base, ca_file, nodes })
     }
+}
+
+/// What an existing cluster was made with stays; asking for something else is a mistake to tell.
+fn refuse_differences(base: &Path, first: &NodeLayout, options: &DevOptions) -> anyhow::Result<()> {
+    let seal = if base.join("seal.key").exists() { DevSeal::Static } else { DevSeal::Shamir };
+    if options.seal.is_some_and(|asked| asked != seal) {
+        let name = seal.name();
+        anyhow::bail!(
+            "{} holds a cluster with the {name} seal; give --seal {name}, leave it out, or give \
+             another --data-dir",
+            base.display()
+        );
+    }
+    let port = first.api.port();
+    if options.base_port.is_some_and(|asked| asked != port) {
+        anyhow::bail!(
+            "{} holds a cluster whose first port is {port}; leave out --listen-base-port, or give \
+             another --data-dir",
+            base.display()
+        );
+    }
+    Ok(())
 }
 
 fn place_nodes(base: &Path, nodes: u16, base_port: Option<u16>) -> anyhow::Result<Vec<NodeLayout>> {
@@ -143,7 +176,7 @@ fn write_node(
         "join_secret_file": "../join.secret",
         "peer_unseal": {"allow": true, "allow_join_secret_members": true},
     });
-    if options.seal == DevSeal::Static {
+    if options.seal == Some(DevSeal::Static) {
         config["seal"] = json!({"static": {"key_file": "../seal.key"}});
     }
     if options.record_peer_frames {
@@ -176,5 +209,28 @@ fn existing_nodes(base: &Path) -> anyhow::Result<Vec<NodeLayout>> {
             log: directory.join("node.log"),
             name,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepare(base: &Path, base_port: Option<u16>, seal: Option<DevSeal>) -> anyhow::Result<()> {
+        let data_dir = base.to_path_buf();
+        let options = DevOptions { nodes: 1, data_dir, base_port, seal, record_peer_frames: false };
+        Layout::prepare(&options, &crate::system::ports()).map(drop)
+    }
+
+    #[test]
+    fn an_existing_cluster_is_not_asked_to_be_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        prepare(folder.path(), Some(41_200), None).expect("made");
+        prepare(folder.path(), None, None).expect("nothing is asked");
+        prepare(folder.path(), Some(41_200), Some(DevSeal::Shamir)).expect("the same is asked");
+        let error = prepare(folder.path(), Some(41_300), None).expect_err("another port");
+        assert!(error.to_string().contains("first port is 41200"), "{error}");
+        let error = prepare(folder.path(), None, Some(DevSeal::Static)).expect_err("another seal");
+        assert!(error.to_string().contains("give --seal shamir"), "{error}");
     }
 }

@@ -8,8 +8,10 @@ mod child;
 mod client;
 mod cluster;
 mod layout;
+mod phases;
 mod report;
 
 pub use cluster::{DevCluster, DevOptions};
 pub use layout::DevSeal;
+pub use phases::Phases;
 pub use report::Ready;

@@ -29,6 +29,9 @@ pub struct Ready {
 pub struct ReadyNode {
     /// Its Raft id.
     pub id: u64,
+    /// That of its folder and in its log. Documents of earlier versions have none.
+    #[serde(default)]
+    pub name: String,
     /// Its process.
     pub pid: u32,
     /// URL of its public listener.
@@ -70,8 +73,8 @@ impl Ready {
         for node in &self.nodes {
             let leads = if node.id == self.leader_id { "  leader" } else { "" };
             println!(
-                "  node {}  {}  peers {}  pid {}{leads}",
-                node.id, node.api_addr, node.cluster_addr, node.pid
+                "  {} (id {})  {}  peers {}  pid {}{leads}",
+                node.name, node.id, node.api_addr, node.cluster_addr, node.pid
             );
         }
         println!("\nCA file:    {}", self.ca_file.display());

@@ -69,6 +69,7 @@ impl Node {
         status.committed_index = raft.committed_index;
         status.applied_index = raft.applied_index;
         status.quarantined = raft.quarantined;
+        status.has_quorum = raft.has_quorum;
         status.member_api_addrs =
             raft.members.iter().map(|view| view.member.api_addr.clone()).collect();
         let leader = raft.members.iter().find(|v| Some(v.member.node_id) == raft.leader_id);

@@ -16,6 +16,10 @@ use std::fmt;
 use conclave_proto::v1::{Entry, LogId};
 use conclave_store::state::StateHash;
 
+/// No ciphertext that cannot be opened, no part of a node that fails, and no answer that neither a
+/// fault nor a refusal explains. Whoever sees one reports it under this name.
+pub(crate) const EVERYTHING_OPENS: &str = "no ciphertext that cannot be opened, no part that fails";
+
 /// An invariant that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {

@@ -11,7 +11,7 @@ use conclave_ports::Clock;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::invariants::{Began, History, KeyState, Violation};
+use crate::invariants::{Began, EVERYTHING_OPENS, History, KeyState, Violation};
 use crate::node::SEALED;
 use crate::request::{Answer, Ask, Refusal, Reply, TIME_LIMIT};
 use crate::world::{CLIENT, Dice, Serve};
@@ -26,7 +26,6 @@ const LAST_TRIES_MAX: u32 = 100;
 const PATIENCE: Duration = Duration::from_millis(4_500);
 /// Tries under one request id.
 const TRIES_MAX: u32 = 4;
-const UNEXPECTED: &str = "no answer that nothing explains, no ciphertext that cannot be opened";
 
 /// One client.
 pub(crate) struct Client {
@@ -143,7 +142,7 @@ impl Client {
             }
         };
         let Some((state, maker)) = seen else {
-            self.violated(UNEXPECTED, format!("{key}: node {node} answered something else"));
+            self.violated(EVERYTHING_OPENS, format!("{key}: node {node} answered something else"));
             return None;
         };
         self.event(format_args!("read {key} on {node}: {state:?} of {maker:?} at {revision:?}"));
@@ -228,7 +227,7 @@ impl Client {
         let version = json(&reply.data).and_then(|data| data["version"].as_u64());
         let Some(version) = version else {
             return self
-                .violated(UNEXPECTED, format!("write {write} was answered without version"));
+                .violated(EVERYTHING_OPENS, format!("write {write} was answered without version"));
         };
         self.event(format_args!("write {write} made version {version} at {}", reply.revision));
         self.cluster.world.count(|coverage| coverage.writes += 1);
@@ -333,7 +332,7 @@ impl Client {
         };
         if inexcusable {
             let text = format!("{what}: {:?}: {}", refusal.code, refusal.message);
-            self.violated(UNEXPECTED, text);
+            self.violated(EVERYTHING_OPENS, text);
         }
     }
 

@@ -1,8 +1,8 @@
 //! A node: what it is now (alone, sealed, unsealed) and how it gets from one to the other.
 //!
 //! The phases are types. A node that is alone has no log; a sealed one replicates, votes and holds
-//! no key; only an unsealed one has a core. Sealing drops the core and with it every key, so
-//! nothing here asks "is it sealed?" before using one.
+//! no key; only an unsealed one has a core. Sealing drops the core and with it, once
+//! the requests under way have ended, every key; so nothing here asks "is it sealed?" before using one.
 
 mod admit;
 mod dispatch;

@@ -29,7 +29,7 @@ impl Phase {
     /// The member's part and the core.
     ///
     /// # Errors
-    /// `NotInitialized`, `Sealed`, `Quarantined`.
+    /// `NotInitialized`, `Sealed`.
     pub(super) fn serving(&self) -> Result<(&Arc<Running>, &Arc<Core>), Error> {
         match self {
             Self::Alone => Err(not_initialized()),

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use super::{CLUSTER_ID, Keys};
 use crate::Plant;
-use crate::invariants::Violation;
+use crate::invariants::{EVERYTHING_OPENS, Violation};
 use crate::operator::SimOperator;
 use crate::request::{Answer, Ask, Refusal, TIME_LIMIT};
 use crate::world::{Dice, Life, Network, NodeRuntime, Serve, World};
@@ -254,10 +254,7 @@ impl Running {
 
     fn unexpected(&self, what: &str, error: &dyn std::fmt::Display) {
         let text = format!("node {}: {what}: {error}", self.node_id);
-        self.world.report(Violation::new(
-            "no ciphertext that cannot be opened, no part that fails",
-            text,
-        ));
+        self.world.report(Violation::new(EVERYTHING_OPENS, text));
     }
 }
 

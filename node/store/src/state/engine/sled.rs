@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{EngineError, StateEngine, Writes};
 
@@ -26,12 +27,25 @@ impl SledEngine {
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(None)
             .print_profile_on_drop(false);
-        match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(db)) => Ok(Self { db }),
-            Ok(Err(error)) => Err(failure(&error)),
-            Err(_) => Err(EngineError("sled panicked while opening its files".into())),
+        let mut tries = 0;
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| config.open())) {
+                Ok(Ok(db)) => return Ok(Self { db }),
+                // Whoever held the files a moment ago, or a child it is just starting, still has
+                // sled's lock; that the directory is ours the data directory's own lock says.
+                Ok(Err(error)) if is_locked(&error) && tries < LOCK_TRIES_MAX => {
+                    tries += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Ok(Err(error)) => return Err(failure(&error)),
+                Err(_) => return Err(EngineError("sled panicked while opening its files".into())),
+            }
         }
     }
+}
+
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(io) if io.to_string().contains("could not acquire lock"))
 }
 
 impl StateEngine for SledEngine {
@@ -86,3 +100,5 @@ fn failure(error: &sled::Error) -> EngineError {
 
 /// Pages sled keeps in memory.
 const CACHE_BYTES: u64 = 64 << 20;
+const LOCK_TRIES_MAX: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);

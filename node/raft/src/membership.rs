@@ -27,6 +27,8 @@ const LAG_ENTRIES_MAX: u64 = 64;
 /// How long an addition waits for the joiner to catch up, in election timeouts. After that the
 /// promotion goes on in the background.
 const CATCH_UP_ELECTIONS: u32 = 12;
+/// How long a removal waits for the remaining voters to show that they live, in election timeouts.
+const QUORUM_CHECK_ELECTIONS: u32 = 2;
 /// How long a change may wait for its quorum, in election timeouts.
 const CHANGE_ELECTIONS: u32 = 6;
 
@@ -70,8 +72,8 @@ impl<R: AsyncRuntime> Node<R> {
             }
             Some(known) if known.voter || !add.voter => return Ok(()),
             Some(known) if known.info.voter_wanted => {}
-            Some(_) => self.change(Change::SetNodes(node), true).await?,
-            None => self.change(Change::AddNodes(node), true).await?,
+            Some(_) => self.change(Change::SetNodes(node)).await?,
+            None => self.change(Change::AddNodes(node)).await?,
         }
         if add.voter { self.until_it_votes(node_id).await } else { Ok(()) }
     }
@@ -97,8 +99,7 @@ impl<R: AsyncRuntime> Node<R> {
         let limit = self.config.election_timeout_max;
         let step = next_step(&self.metrics.borrow_watched(), limit);
         let Some(step) = step else { return };
-        // A voter that was being removed is not kept as learner.
-        if let Err(error) = self.bounded(CHANGE_ELECTIONS, self.commit(step, false)).await {
+        if let Err(error) = self.bounded(CHANGE_ELECTIONS, self.commit(step)).await {
             tracing::debug!(%error, "the membership is not yet as wanted");
         }
     }
@@ -110,7 +111,7 @@ impl<R: AsyncRuntime> Node<R> {
         };
         let ids = BTreeSet::from([node_id]);
         if !known.voter {
-            return self.change(Change::RemoveNodes(ids), true).await;
+            return self.change(Change::RemoveNodes(ids)).await;
         }
         if self.voters().len() == 1 {
             return refused("the last voter cannot be removed");
@@ -120,24 +121,32 @@ impl<R: AsyncRuntime> Node<R> {
             self.transfer().await?;
             return Err(MembershipError::NotLeader);
         }
-        self.change(Change::RemoveVoters(ids), false).await
+        // Removing a live voter while others are dead would end the quorum for good.
+        let age_max = self.config.election_timeout_max;
+        let own = self.config.node_id;
+        let keeps = |metrics: &MetricsOf<R>| keeps_quorum_without(metrics, node_id, own, age_max);
+        if self.bounded(QUORUM_CHECK_ELECTIONS, self.until(keeps)).await.is_err() {
+            return refused("too few of the remaining voters answer; bring them back first");
+        }
+        self.change(Change::RemoveVoters(ids)).await
     }
 
     /// Commits a change, waiting for one that is under way to end first.
-    async fn change(&self, change: Change, retain: bool) -> Changed<()> {
+    async fn change(&self, change: Change) -> Changed<()> {
         let changing = async {
             let _permit =
                 self.changing.acquire().await.map_err(|_| MembershipError::Unavailable)?;
-            self.commit(change, retain).await
+            self.commit(change).await
         };
         self.bounded(CHANGE_ELECTIONS, changing).await
     }
 
     /// The caller holds `changing`. A change takes two entries; where its caller gives up between
     /// them, or the leader dies, [`Self::tend_members`] writes the second.
-    async fn commit(&self, change: Change, retain: bool) -> Changed<()> {
+    async fn commit(&self, change: Change) -> Changed<()> {
         loop {
-            let result = self.raft.change_membership(change.clone(), retain).await;
+            // A voter that goes is never kept as learner: it would be promoted again.
+            let result = self.raft.change_membership(change.clone(), false).await;
             match result.map_err(refusal::<R>) {
                 Ok(_) => return Ok(()),
                 Err(Refusal::Later) => self.ports.clock.sleep(self.config.heartbeat).await,
@@ -285,6 +294,18 @@ fn caught_up<R: AsyncRuntime>(metrics: &MetricsOf<R>, node_id: u64) -> bool {
     let replication = metrics.replication.as_ref().and_then(|targets| targets.get(&node_id));
     let Some(Some(matched)) = replication else { return false };
     matched.index.saturating_add(LAG_ENTRIES_MAX) >= metrics.last_log_index.unwrap_or(0)
+}
+
+fn keeps_quorum_without<R: AsyncRuntime>(
+    metrics: &MetricsOf<R>,
+    gone: u64,
+    own: u64,
+    age_max: Duration,
+) -> bool {
+    let voters = metrics.membership_config.membership().voter_ids();
+    let rest: Vec<u64> = voters.filter(|id| *id != gone).collect();
+    let live = rest.iter().filter(|id| **id == own || acked_within(metrics, **id, age_max));
+    live.count() * 2 > rest.len()
 }
 
 fn acked_within<R: AsyncRuntime>(metrics: &MetricsOf<R>, node_id: u64, age_max: Duration) -> bool {

@@ -59,13 +59,14 @@ pub(crate) fn save(
     export: Export,
     cluster_id: &[u8],
 ) -> io::Result<SnapshotReader> {
-    let header = snapshots.save(export, cluster_id).map_err(io::Error::other)?;
+    // Not the newest one there is: a peer's may arrive meanwhile, and it is not installed yet.
+    let reader = snapshots.save(export, cluster_id).map_err(io::Error::other)?;
+    let header = reader.header();
     let index = header.last_log_id.map_or(0, |id| id.index);
     metrics::counter!("conclave_snapshots_total").increment(1);
     metrics::gauge!("conclave_snapshot_last_index").set(index as f64);
     tracing::info!(index, records = header.record_count, "snapshot stored");
-    let latest = snapshots.latest().map_err(io::Error::other)?;
-    latest.ok_or_else(|| io::Error::other("the snapshot just stored is gone"))
+    Ok(reader)
 }
 
 /// Replaces the state by a stored snapshot.

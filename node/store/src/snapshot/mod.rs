@@ -114,7 +114,7 @@ impl SnapshotStore {
         &self,
         mut export: Export,
         cluster_id: &[u8],
-    ) -> Result<SnapshotHeader, SnapshotError> {
+    ) -> Result<SnapshotReader, SnapshotError> {
         let sequence = self.take_sequence();
         let id = export.header().last_log_id.unwrap_or_default();
         let header = SnapshotHeader {
@@ -126,7 +126,7 @@ impl SnapshotStore {
         while let Some(chunk) = export.next_chunk()? {
             draft.push(&chunk)?;
         }
-        Ok(draft.finish()?.header().clone())
+        draft.finish()
     }
 
     /// Starts to store a snapshot that a peer sends.

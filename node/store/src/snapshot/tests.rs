@@ -98,7 +98,7 @@ fn an_export_is_saved_and_read_back_into_a_state() {
     let disk = MemoryDisk::new();
     let store = store(&disk);
     let from = state(400);
-    let header = store.save(from.export().unwrap(), b"cluster").unwrap();
+    let header = store.save(from.export().unwrap(), b"cluster").unwrap().header().clone();
     assert_eq!(
         (&header.cluster_id[..], header.snapshot_id.as_str()),
         (&b"cluster"[..], "1-1-400-0")
@@ -250,7 +250,7 @@ fn real_files() {
     let place = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(place.path()).unwrap());
     let store = SnapshotStore::open(Arc::clone(&disk)).unwrap();
-    let header = store.save(state(300).export().unwrap(), b"c").unwrap();
+    let header = store.save(state(300).export().unwrap(), b"c").unwrap().header().clone();
     let store = SnapshotStore::open(disk).unwrap();
     assert_eq!(*store.latest().unwrap().unwrap().header(), header);
 }

@@ -204,6 +204,10 @@ impl Progress {
         if self.sealed_in_a_row >= SEALED_ROUNDS_MAX * nodes.max(1) && !self.may_have_run {
             return refused();
         }
+        if self.may_have_run && is_judged_before_the_request_id(code) {
+            // It says nothing about an earlier attempt whose answer was lost.
+            return Some(Error::OutcomeUnknown { message: message.to_owned() });
+        }
         match code.retry() {
             Retry::Never => refused(),
             Retry::Safe => None,
@@ -255,6 +259,17 @@ impl Progress {
             Error::Unreachable { attempts: self.attempts, message }
         }
     }
+}
+
+/// Refusals that a node gives before it looks whether the request ran before.
+fn is_judged_before_the_request_id(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::PermissionDenied
+            | ErrorCode::NotFound
+            | ErrorCode::UnsupportedOperation
+            | ErrorCode::NotInitialized
+    )
 }
 
 /// Exponential pauses with jitter.

@@ -271,7 +271,8 @@ pub(crate) fn decode(
 ) -> Result<KeyringRow, BarrierError> {
     let opened = key.open(cluster_id, &places::keyring(), RecordKind::Keyring, &row.value);
     let plaintext = opened.map_err(|_| BarrierError::WrongKey)?;
-    let keyring = KeyringRow::decode(plaintext.as_slice()).map_err(|_| wrong_keyring())?;
+    // prost slices an owner without copying it, and the owner is wiped when the last slice goes.
+    let keyring = KeyringRow::decode(Bytes::from_owner(plaintext)).map_err(|_| wrong_keyring())?;
     if keyring.format != FORMAT.into() {
         return Err(damaged("the keyring has an unknown format; run a newer version"));
     }

@@ -53,6 +53,23 @@ fn a_lost_answer_is_final_only_for_what_harms_twice() {
 }
 
 #[test]
+fn a_refusal_does_not_deny_that_an_earlier_attempt_ran() {
+    let mut first = progress(Replay::Tagged);
+    let denied = refused(ErrorCode::PermissionDenied);
+    let verdict = judge(&mut first, &denied);
+    assert!(matches!(verdict, Verdict::Stop(Error::Refused { .. })), "nothing ran");
+
+    let mut second = progress(Replay::Tagged);
+    assert!(goes_on(&judge(&mut second, &lost())));
+    assert_eq!(judge(&mut second, &denied), outcome_unknown());
+
+    let mut judged = progress(Replay::Tagged);
+    assert!(goes_on(&judge(&mut judged, &lost())));
+    let verdict = judge(&mut judged, &refused(ErrorCode::CasMismatch));
+    assert!(matches!(verdict, Verdict::Stop(Error::Refused { .. })), "it went through the log");
+}
+
+#[test]
 fn what_was_not_sent_is_always_sent_again() {
     let failure = Failure::NotSent { message: "words".into() };
     for replay in [Replay::Free, Replay::Tagged, Replay::Once] {

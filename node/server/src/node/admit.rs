@@ -20,9 +20,12 @@ impl Node {
         let phase = self.phase();
         let (running, core) = phase.serving()?;
         let admission = Admission::begin(self.me(), &applicant.request().name)?;
-        self.make_way_for(running, &applicant.request().name).await?;
+        let old = self.dead_holder_of(running, &applicant.request().name).await?;
         if !applicant.request().token_id.is_empty() {
             core.consume_join_token(&applicant.request().token_id).await?;
+        }
+        if let Some(old) = old {
+            running.raft.remove_member(old).await.map_err(from_membership)?;
         }
         let node_id = allocate_id(running).await?;
         let (certificate, ca_certificate) = sign(core, &applicant, node_id, running.cluster_id)?;
@@ -49,23 +52,27 @@ impl Node {
         })
     }
 
-    /// A name whose old holder is alive is not replaced without an operator; a dead holder's id is
-    /// removed for good.
-    async fn make_way_for(&self, running: &Running, name: &str) -> Result<(), Error> {
-        let Some(old) =
-            running.raft.status().members.into_iter().find(|view| view.member.name == name)
-        else {
-            return Ok(());
+    /// The member that has this name, if it is dead: its id is to be removed for good. A name whose
+    /// holder is alive is not replaced without an operator.
+    async fn dead_holder_of(&self, running: &Running, name: &str) -> Result<Option<u64>, Error> {
+        let members = running.raft.status().members;
+        let Some(old) = members.into_iter().find(|view| view.member.name == name) else {
+            return Ok(None);
         };
         let target = Target { node_id: old.member.node_id, member: old.member };
-        let asked = v1::StatusRequest { from: running.node_id, hash_index: 0 };
-        let answer = conclave_raft::PeerTransport::status(self.transport.as_ref(), &target, asked);
-        if matches!(self.ports.within(ALIVE_CHECK_MAX, answer).await, Ok(Ok(_))) {
-            return Err(Error::invalid(format!(
-                "a member named {name} is alive; remove it first with `conclave operator remove-peer {name}`, or join under another name"
-            )));
+        // One lost packet or slow sync is not death.
+        for _ in 0..ALIVE_CHECKS {
+            let asked = v1::StatusRequest { from: running.node_id, hash_index: 0 };
+            let answer =
+                conclave_raft::PeerTransport::status(self.transport.as_ref(), &target, asked);
+            if matches!(self.ports.within(ALIVE_CHECK_MAX, answer).await, Ok(Ok(_))) {
+                return Err(Error::invalid(format!(
+                    "a member named {name} is alive; remove it first with `conclave operator remove-peer {name}`, or join under another name"
+                )));
+            }
+            self.ports.clock.sleep(ALIVE_CHECK_PAUSE).await;
         }
-        running.raft.remove_member(target.node_id).await.map_err(from_membership)
+        Ok(Some(target.node_id))
     }
 
     fn admitting(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -156,4 +163,6 @@ pub(super) fn from_membership(error: conclave_raft::MembershipError) -> Error {
     }
 }
 
-const ALIVE_CHECK_MAX: Duration = Duration::from_secs(1);
+const ALIVE_CHECKS: u32 = 3;
+const ALIVE_CHECK_MAX: Duration = Duration::from_secs(2);
+const ALIVE_CHECK_PAUSE: Duration = Duration::from_millis(500);

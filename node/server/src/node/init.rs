@@ -52,8 +52,9 @@ impl Node {
             (CA_KEY.to_owned(), ca.key_der().clone()),
             (CA_CERTIFICATE.to_owned(), ca.certificate_der().to_vec().into()),
         ];
-        let (barrier, root_token) = Core::initialise(new, &self.ports, secrets).await?;
+        // First what may fail harmlessly: after the entry nobody could be told the keys again.
         self.adopt_certificate(&ca, running.node_id, cluster_id)?;
+        let (barrier, root_token) = Core::initialise(new, &self.ports, secrets).await?;
         self.serve_with(&running, barrier)?;
         Ok(InitResponse { keys: shares, root_token })
     }

@@ -148,6 +148,8 @@ impl Node {
             .read_barrier()
             .await
             .map_err(|e| Error::new(ErrorCode::Unavailable, format!("{e}; try again")))?;
+        // It may have been sealed meanwhile.
+        self.phase().serving()?;
         let members = running.raft.status().members;
         let Some(taker) = members.iter().find(|view| view.member.node_id == request.from) else {
             return Err(denied("only members are unsealed by peers"));

@@ -204,7 +204,8 @@ impl Acceptor {
         let permit = Arc::clone(&self.strangers)
             .try_acquire_owned()
             .map_err(|_| io::Error::other("too many unknown nodes are connected"))?;
-        Ok(Stranger { end: self.ports.clock.sleep(STRANGER_LIMIT), _permit: permit })
+        let end = self.ports.clock.sleep(STRANGER_LIMIT);
+        Ok(Stranger { end, bytes_left: STRANGER_BYTES_MAX, _permit: permit })
     }
 }
 
@@ -226,6 +227,7 @@ impl Connection {
 
 struct Stranger {
     end: BoxFuture<'static, ()>,
+    bytes_left: usize,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -252,6 +254,14 @@ impl AsyncRead for Connection {
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.tls).poll_read(context, buffer);
+        let read = buffer.filled().len() - before;
+        if let Some(stranger) = &mut self.stranger {
+            // Whole messages are read before anybody asks who sent them.
+            let Some(left) = stranger.bytes_left.checked_sub(read) else {
+                return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+            };
+            stranger.bytes_left = left;
+        }
         self.record(&buffer.filled()[before..]);
         polled
     }
@@ -307,6 +317,8 @@ const WAITING_CONNECTIONS_MAX: usize = 16;
 const STRANGERS_MAX: usize = 64;
 /// Long enough to join while a leader is elected.
 const STRANGER_LIMIT: Duration = Duration::from_secs(60);
+/// Joining takes a few kilobytes, keep-alive for a minute a few more.
+const STRANGER_BYTES_MAX: usize = 64 * 1024;
 /// After an accept error, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);

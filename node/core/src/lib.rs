@@ -55,6 +55,6 @@ pub use canonical::CanonicalPath;
 pub use conclave_mount::{Access, EngineError as Error, ErrorCode, Operation};
 pub use join_tokens::JoinToken;
 pub use limits::is_root_namespace;
-pub use operator::{JoinTokenGrant, Member, MemberList, Operator};
+pub use operator::{Member, MemberList, Operator};
 pub use registry::EngineRegistry;
 pub use request::{Idempotency, ReadLevel, Request, Response, Token};

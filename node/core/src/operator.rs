@@ -30,14 +30,6 @@ pub struct MemberList {
     pub index: u64,
 }
 
-/// A join token just made.
-pub struct JoinTokenGrant {
-    /// The text to hand to the new node.
-    pub token: String,
-    /// How long it lives.
-    pub ttl_ms: u64,
-}
-
 /// What `sys/` routes may ask of the node. The pipeline has authorised the caller before.
 pub trait Operator: Send + Sync + 'static {
     /// Seals this node and keeps it sealed until somebody unseals it.

@@ -45,6 +45,8 @@ pub enum ErrorCode {
     /// The session of the request id is unknown or has ended: this attempt was not executed, and
     /// whether an earlier one was is unknown.
     SessionUnknown = 18,
+    /// No node that could lead has disk space left. Nothing was executed; reads go on.
+    DiskFull = 19,
 }
 
 /// What a client may do about an error.
@@ -60,7 +62,7 @@ pub enum Retry {
 
 impl ErrorCode {
     /// Every code, in the order of the discriminants.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::CasMismatch,
         Self::PermissionDenied,
@@ -79,6 +81,7 @@ impl ErrorCode {
         Self::Quarantined,
         Self::Internal,
         Self::SessionUnknown,
+        Self::DiskFull,
     ];
 
     /// The code with this number, as it stood on the wire.
@@ -108,6 +111,7 @@ impl ErrorCode {
             Self::Quarantined => (503, Code::Unavailable, Retry::Safe),
             Self::Internal => (500, Code::Internal, Retry::WithRequestId),
             Self::SessionUnknown => (409, Code::FailedPrecondition, Retry::Never),
+            Self::DiskFull => (507, Code::ResourceExhausted, Retry::Safe),
         }
     }
 
@@ -137,7 +141,7 @@ mod tests {
             assert_eq!(ErrorCode::from_wire(code as u32), Some(code));
         }
         assert_eq!(ErrorCode::from_wire(0), None);
-        assert_eq!(ErrorCode::from_wire(19), None);
+        assert_eq!(ErrorCode::from_wire(20), None);
     }
 
     #[test]

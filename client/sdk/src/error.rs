@@ -100,5 +100,6 @@ fn advice_for(code: ErrorCode) -> &'static str {
         ErrorCode::Quarantined => "look at the node's log and ask another node",
         ErrorCode::Internal => "look at the node's log",
         ErrorCode::SessionUnknown => "open a new session; read before sending the request again",
+        ErrorCode::DiskFull => "free disk space on the nodes that vote",
     }
 }

@@ -150,6 +150,9 @@ pub enum LedgerError {
     /// Too much waits already; nothing was proposed.
     #[error("too many requests are waiting")]
     Busy,
+    /// No node that could lead has disk space; nothing was proposed.
+    #[error("the disk is full")]
+    DiskFull,
     /// No quorum answered in time; nothing was proposed.
     #[error("no quorum")]
     Unavailable,

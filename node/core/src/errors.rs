@@ -56,6 +56,10 @@ pub(crate) fn from_ledger(error: LedgerError) -> Error {
             (ErrorCode::NoLeader, "no leader could be reached and nothing was executed; try again")
         }
         LedgerError::Busy => (ErrorCode::Busy, "too many requests are waiting; try again later"),
+        LedgerError::DiskFull => (
+            ErrorCode::DiskFull,
+            "the disks of the nodes that could lead are full; reads go on, free space there to write",
+        ),
         LedgerError::Unavailable => (
             ErrorCode::Unavailable,
             "no quorum answered and nothing was executed; check that a majority of nodes runs",

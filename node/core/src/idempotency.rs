@@ -113,6 +113,7 @@ fn is_settled(code: ErrorCode) -> bool {
         | ErrorCode::Conflict
         | ErrorCode::TooLarge => true,
         ErrorCode::Busy
+        | ErrorCode::DiskFull
         | ErrorCode::NotInitialized
         | ErrorCode::Sealed
         | ErrorCode::NoLeader

@@ -352,12 +352,21 @@ impl Operator for Node {
             api_addr: format!("https://127.0.0.{node_id}:8200"),
             leader: node_id == 1,
             voter: true,
+            health: None,
         };
-        Box::pin(ready(Ok(MemberList { members: vec![member(1), member(2)], index: 9 })))
+        Box::pin(ready(Ok(MemberList { members: vec![member(1), member(2)], index: 9, epoch: 1 })))
     }
 
     fn remove_member(&self, server_id: String) -> BoxFuture<'_, Result<(), Error>> {
         self.note(format!("remove {server_id}"))
+    }
+
+    fn promote_member(&self, server_id: String) -> BoxFuture<'_, Result<(), Error>> {
+        self.note(format!("promote {server_id}"))
+    }
+
+    fn demote_member(&self, server_id: String) -> BoxFuture<'_, Result<(), Error>> {
+        self.note(format!("demote {server_id}"))
     }
 
     fn metrics(&self) -> String {

@@ -25,6 +25,7 @@ pub const fn wire_code(code: core::ErrorCode) -> ErrorCode {
         Core::Quarantined => ErrorCode::Quarantined,
         Core::Internal => ErrorCode::Internal,
         Core::SessionUnknown => ErrorCode::SessionUnknown,
+        Core::DiskFull => ErrorCode::DiskFull,
     }
 }
 
@@ -50,6 +51,7 @@ pub const fn from_wire_code(code: ErrorCode) -> core::ErrorCode {
         ErrorCode::Quarantined => Core::Quarantined,
         ErrorCode::Internal => Core::Internal,
         ErrorCode::SessionUnknown => Core::SessionUnknown,
+        ErrorCode::DiskFull => Core::DiskFull,
     }
 }
 

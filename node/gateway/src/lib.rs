@@ -30,4 +30,4 @@ mod tests;
 pub use codes::{from_wire_code, wire_code};
 pub use config::{API_VERSION, GatewayConfig};
 pub use gateway::Gateway;
-pub use service::{InitRequest, InitResponse, JoinRequest, NodeStatus, Service};
+pub use service::{InitRequest, InitResponse, JoinRequest, NodeStatus, Service, SnapshotBytes};

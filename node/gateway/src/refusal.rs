@@ -115,5 +115,8 @@ fn default_message(code: ErrorCode) -> &'static str {
         ErrorCode::Quarantined => "this node set itself apart; ask another one",
         ErrorCode::Internal => "internal error; the node's log says more",
         ErrorCode::SessionUnknown => "unknown or ended session; open a new one",
+        ErrorCode::DiskFull => {
+            "the disks of the nodes that could lead are full; free space there to write"
+        }
     }
 }

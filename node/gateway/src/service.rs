@@ -1,7 +1,9 @@
 //! What both doors need of a node.
 
+use bytes::Bytes;
 use conclave_core::{Error, Request, Response};
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use zeroize::Zeroizing;
 
 /// A node's own view of itself and of its cluster; what `seal-status`, `health` and `leader` say.
@@ -77,6 +79,9 @@ pub struct JoinRequest {
     pub non_voter: bool,
 }
 
+/// A backup on its way, piece by piece.
+pub type SnapshotBytes = BoxStream<'static, std::io::Result<Bytes>>;
+
 /// A node, as its two doors see it.
 pub trait Service: Send + Sync + 'static {
     /// Serves a client request here or on the leader, as it needs.
@@ -97,6 +102,18 @@ pub trait Service: Send + Sync + 'static {
 
     /// Joins this node to a cluster.
     fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// A signed backup at one revision, for a caller who may have it.
+    fn save_snapshot(&self, request: Request) -> BoxFuture<'_, Result<SnapshotBytes, Error>>;
+
+    /// Replaces the cluster's state by a backup, which is verified whole first. `force` takes also
+    /// one of another cluster.
+    fn restore_snapshot(
+        &self,
+        request: Request,
+        force: bool,
+        backup: SnapshotBytes,
+    ) -> BoxFuture<'_, Result<Response, Error>>;
 
     /// Metrics, for listeners that serve them without a token.
     fn metrics(&self) -> String;

@@ -44,6 +44,8 @@ pub enum ErrorCode {
     Internal = 17,
     /// The session of the request id is unknown or has ended; this attempt was not executed.
     SessionUnknown = 18,
+    /// No node that could lead has disk space left; nothing was executed, reads go on.
+    DiskFull = 19,
 }
 
 /// An error with what the caller may read and, apart from it, what only the log may read.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use conclave_ports::Ports;
 use conclave_proto::v1;
 use conclave_store::log::Log;
+use conclave_store::seen::SeenStore;
 use conclave_store::snapshot::SnapshotStore;
 use conclave_store::state::{Outcome, State};
 use futures::future::BoxFuture;
@@ -43,6 +44,10 @@ pub struct RaftParts {
     pub state: State,
     /// Stored snapshots.
     pub snapshots: SnapshotStore,
+    /// What was seen of the peers.
+    pub seen: SeenStore,
+    /// Which start of this node this is.
+    pub boot_counter: u64,
     /// The way to the peers.
     pub transport: Arc<dyn PeerTransport>,
     /// Time, randomness, tasks.
@@ -54,6 +59,9 @@ pub struct RaftParts {
 pub enum Readiness {
     /// It holds no key: it votes and replicates, and leads only where nobody else does.
     Sealed,
+    /// It holds the keys, and its disk is at the reserve: as `Sealed`, but commands that only
+    /// delete are taken.
+    Full,
     /// It can do all a leader does.
     Ready,
 }
@@ -90,6 +98,9 @@ pub enum ProposeError {
     /// Nothing was appended, and never will be: the command breaks the rule named.
     #[error("{0}")]
     Invalid(String),
+    /// Nothing was appended: this leader's disk is at its reserve, and no other node can lead.
+    #[error("the disk is full: free space on the nodes that vote")]
+    Full,
     /// Nothing was appended.
     #[error("raft has stopped: {0}")]
     Stopped(String),
@@ -154,6 +165,12 @@ pub struct RaftStatus {
     pub membership_index: u64,
     /// This node's state differs from its peers': it has stopped.
     pub quarantined: bool,
+    /// A peer has a later epoch and no place for this node: it has stopped.
+    pub fenced: bool,
+    /// Its disk is at the reserve or too slow to lead.
+    pub unfit: bool,
+    /// The epoch of what it applied.
+    pub epoch: u64,
     /// Raft ended by itself (a storage error): the process must end.
     pub fatal: Option<String>,
 }
@@ -194,6 +211,13 @@ pub trait Consensus: Send + Sync + 'static {
     /// Removes a voter or learner. A leader that is to remove itself hands over and answers
     /// `NotLeader`: the next one is asked again.
     fn remove_member(&self, node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>>;
+
+    /// Makes a learner a voter, once it has caught up.
+    fn promote_member(&self, node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>>;
+
+    /// Makes a voter a learner that stays one. A leader that is to demote itself hands over and
+    /// answers `NotLeader`.
+    fn demote_member(&self, node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>>;
 
     /// Hands leadership to a live, caught-up, unsealed voter; waits until another leads.
     fn transfer_leadership(&self) -> BoxFuture<'_, Result<(), MembershipError>>;

@@ -18,6 +18,7 @@ mod start;
 // What a node does when it is asked, and by itself.
 mod caretaker;
 mod clocks;
+mod greeting;
 mod hash_exchange;
 mod membership;
 mod observer;
@@ -46,6 +47,7 @@ pub use consensus::{
     AddMember, Consensus, MemberView, MembershipError, ProposeError, Proposed, Raft, RaftConfig,
     RaftParts, RaftStatus, ReadError, Readiness,
 };
+pub use greeting::{Greeter, StaysOut};
 pub use openraft::impls::TokioRuntime;
 pub use start::start;
 pub use transport::{PeerError, PeerTransport, Target};

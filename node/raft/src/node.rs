@@ -186,6 +186,16 @@ impl<R: AsyncRuntime> Consensus for Node<R> {
         self.remove(node_id).boxed()
     }
 
+    fn promote_member(&self, _node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
+        // CONTRACT STUB
+        std::future::ready(Err(MembershipError::Unavailable)).boxed()
+    }
+
+    fn demote_member(&self, _node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
+        // CONTRACT STUB
+        std::future::ready(Err(MembershipError::Unavailable)).boxed()
+    }
+
     fn transfer_leadership(&self) -> BoxFuture<'_, Result<(), MembershipError>> {
         self.transfer().boxed()
     }

@@ -64,6 +64,9 @@ pub(crate) fn status<R: AsyncRuntime>(
         members: members(stored.membership()),
         membership_index: stored.log_id().map_or(0, |id| id.index),
         quarantined: false,
+        fenced: false,
+        unfit: false,
+        epoch: 1,
         fatal: metrics.running_state.as_ref().err().map(ToString::to_string),
     }
 }

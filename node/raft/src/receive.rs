@@ -157,6 +157,7 @@ impl<R: AsyncRuntime> Node<R> {
             checkpoint_index: self.state.checkpoint().map_or(0, |(index, _)| index),
             wall_ms: self.ports.clock.wall_ms(),
             cluster_ms: self.time.now().unwrap_or(0),
+            ..v1::StatusReply::default()
         })
     }
 

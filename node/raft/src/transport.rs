@@ -73,6 +73,13 @@ pub trait PeerTransport: Send + Sync + 'static {
         request: v1::ReadIndexRequest,
     ) -> BoxFuture<'static, Result<v1::ReadIndexReply, PeerError>>;
 
+    /// Tells a peer what this node has on disk, before it takes part.
+    fn greet(
+        &self,
+        target: &Target,
+        request: v1::GreetRequest,
+    ) -> BoxFuture<'static, Result<v1::GreetReply, PeerError>>;
+
     /// Asks how the peer is doing.
     fn status(
         &self,

@@ -106,6 +106,14 @@ impl PeerTransport for Alone {
         nobody(target)
     }
 
+    fn greet(
+        &self,
+        target: &Target,
+        _: v1::GreetRequest,
+    ) -> BoxFuture<'static, Result<v1::GreetReply, PeerError>> {
+        nobody(target)
+    }
+
     fn status(
         &self,
         target: &Target,
@@ -140,9 +148,16 @@ async fn open(directory: &Path) -> Node {
     let (log, writer) = Log::open(disk.clone(), config).expect("the log opens");
     let thread = std::thread::Builder::new().name("log writer".to_owned());
     let writer = thread.spawn(move || writer.run()).expect("a thread starts");
-    let config = StateConfig { overlay_bytes_max: 1 << 20, undo_bytes_max: 1 << 20 };
+    let config = StateConfig {
+        overlay_bytes_max: 1 << 20,
+        undo_bytes_max: 1 << 20,
+        checkpoint_entries: 1_024,
+    };
     let state = State::open(Arc::new(MemoryEngine::new()), config).expect("the state opens");
+    let seen = conclave_store::seen::SeenStore::open(disk.clone()).expect("a good disk");
     let parts = RaftParts {
+        seen,
+        boot_counter: 1,
         log: log.clone(),
         state: state.clone(),
         snapshots: SnapshotStore::open(disk).expect("snapshots open"),

@@ -102,6 +102,7 @@ fn into_command(batch: Batch) -> v1::Command {
         stamped_ms: 0,
         event: batch.event.unwrap_or_default(),
         session: batch.session.map(into_session_change),
+        cluster: None,
     }
 }
 
@@ -148,6 +149,8 @@ fn from_outcome(revision: u64, outcome: Outcome) -> Committed {
         Outcome::RequestConflict => Committed::RequestConflict,
         Outcome::SessionUnknown => Committed::SessionUnknown,
         Outcome::SessionLimit => Committed::SessionLimit,
+        // No barrier ever sends the commands that end like this.
+        Outcome::RestoreFailed => Committed::ConditionFailed,
     }
 }
 
@@ -155,6 +158,7 @@ fn from_propose_error(error: ProposeError) -> LedgerError {
     match error {
         ProposeError::NotLeader => LedgerError::NotLeader,
         ProposeError::Busy => LedgerError::Busy,
+        ProposeError::Full => LedgerError::DiskFull,
         ProposeError::Unknown | ProposeError::Stopped(_) => LedgerError::OutcomeUnknown,
         ProposeError::TooLarge { bytes, bytes_max } => LedgerError::TooLarge { bytes, bytes_max },
         ProposeError::Invalid(why) => LedgerError::Invalid(why),

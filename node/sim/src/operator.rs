@@ -29,6 +29,14 @@ impl Operator for SimOperator {
         refused()
     }
 
+    fn promote_member(&self, _server_id: String) -> BoxFuture<'_, Result<(), Error>> {
+        refused()
+    }
+
+    fn demote_member(&self, _server_id: String) -> BoxFuture<'_, Result<(), Error>> {
+        refused()
+    }
+
     fn metrics(&self) -> String {
         String::new()
     }

@@ -59,6 +59,12 @@ pub trait Disk: Send + Sync + 'static {
     /// The operating system's.
     fn remove(&self, path: &str) -> io::Result<()>;
 
+    /// The space that files may still take.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn free_bytes(&self) -> io::Result<u64>;
+
     /// Makes the entries of a directory durable.
     ///
     /// # Errors

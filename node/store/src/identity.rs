@@ -50,6 +50,17 @@ struct Boot {
     counter: u64,
 }
 
+/// Why a node takes no part in its cluster any more. Only a wiped node, under a new id, comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Out {
+    /// Its state differed from that of a majority.
+    Quarantined,
+    /// Its peers saw more of it than it has: its disk went back in time.
+    RolledBack,
+    /// The cluster was recovered, restored or changed without it.
+    Fenced,
+}
+
 /// Why the identity files cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -88,6 +99,7 @@ struct Known {
     identity: Option<Identity>,
     boot_counter: u64,
     sealed_on_purpose: bool,
+    out: Option<(Out, String)>,
 }
 
 struct Place {
@@ -115,6 +127,7 @@ impl IdentityStore {
             boot_counter: boot.map_or(0, |boot| boot.counter),
             // Any file there counts, whatever is in it: staying sealed is the safe side.
             sealed_on_purpose: read_all(disk.as_ref(), SEALED_PATH)?.is_some(),
+            out: None,
         };
         Ok(Self { disk, known: Arc::new(Mutex::new(known)) })
     }
@@ -162,6 +175,22 @@ impl IdentityStore {
     #[must_use]
     pub fn sealed_on_purpose(&self) -> bool {
         self.known().sealed_on_purpose
+    }
+
+    /// Why this node stays out of its cluster, and a sentence about it; for ever once set.
+    #[must_use]
+    pub fn out(&self) -> Option<(Out, String)> {
+        self.known().out.clone()
+    }
+
+    /// Marks the node as staying out; durable on return. The first reason stands.
+    ///
+    /// # Errors
+    /// The operating system's; the node stays out until it ends even so.
+    pub fn set_out(&self, why: Out, text: &str) -> Result<(), IdentityError> {
+        let mut known = self.known();
+        known.out.get_or_insert_with(|| (why, text.to_owned()));
+        Ok(())
     }
 
     /// Sets or takes away the mark of [`Self::sealed_on_purpose`]; durable on return.

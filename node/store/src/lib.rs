@@ -9,6 +9,7 @@ pub mod directory;
 pub mod disk;
 pub mod identity;
 pub mod log;
+pub mod seen;
 pub mod snapshot;
 pub mod state;
 

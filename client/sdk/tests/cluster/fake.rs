@@ -332,6 +332,41 @@ impl Session for Node {
 
 #[tonic::async_trait]
 impl Operator for Node {
+    type SaveSnapshotStream = Pin<
+        Box<
+            dyn tokio_stream::Stream<Item = Result<conclave_proto::v1::SnapshotBytes, Status>>
+                + Send,
+        >,
+    >;
+
+    async fn promote_member(
+        &self,
+        _request: Request<conclave_proto::v1::PromoteMemberRequest>,
+    ) -> Result<Response<conclave_proto::v1::PromoteMemberResponse>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
+    async fn demote_member(
+        &self,
+        _request: Request<conclave_proto::v1::DemoteMemberRequest>,
+    ) -> Result<Response<conclave_proto::v1::DemoteMemberResponse>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
+    async fn save_snapshot(
+        &self,
+        _request: Request<conclave_proto::v1::SaveSnapshotRequest>,
+    ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
+    async fn restore_snapshot(
+        &self,
+        _request: Request<tonic::Streaming<conclave_proto::v1::RestoreSnapshotPart>>,
+    ) -> Result<Response<conclave_proto::v1::RestoreSnapshotResponse>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
     async fn status(
         &self,
         _: Request<NodeStatusRequest>,

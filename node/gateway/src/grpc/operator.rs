@@ -19,6 +19,37 @@ use crate::{InitRequest as NodeInit, NodeStatus};
 
 #[async_trait]
 impl Operator for Handlers {
+    type SaveSnapshotStream =
+        futures::stream::BoxStream<'static, Result<conclave_proto::v1::SnapshotBytes, Status>>;
+
+    async fn promote_member(
+        &self,
+        _request: Request<conclave_proto::v1::PromoteMemberRequest>,
+    ) -> Result<Response<conclave_proto::v1::PromoteMemberResponse>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
+    async fn demote_member(
+        &self,
+        _request: Request<conclave_proto::v1::DemoteMemberRequest>,
+    ) -> Result<Response<conclave_proto::v1::DemoteMemberResponse>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
+    async fn save_snapshot(
+        &self,
+        _request: Request<conclave_proto::v1::SaveSnapshotRequest>,
+    ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
+    async fn restore_snapshot(
+        &self,
+        _request: Request<tonic::Streaming<conclave_proto::v1::RestoreSnapshotPart>>,
+    ) -> Result<Response<conclave_proto::v1::RestoreSnapshotResponse>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
     async fn status(
         &self,
         _request: Request<NodeStatusRequest>,
@@ -80,7 +111,7 @@ impl Operator for Handlers {
         let answered = self.call(context, Ask::new(Operation::Read, path)).await?;
         let Configuration { config } = answered.parse()?;
         let members = config.servers.into_iter().map(Server::into_message).collect();
-        Ok(Response::new(MembersResponse { members, index: config.index }))
+        Ok(Response::new(MembersResponse { members, index: config.index, epoch: 0 }))
     }
 
     async fn create_join_token(
@@ -177,6 +208,7 @@ impl Server {
             api_addr: self.api_addr,
             leader: self.leader,
             voter: self.voter,
+            ..MemberStatus::default()
         }
     }
 }

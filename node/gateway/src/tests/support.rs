@@ -215,6 +215,24 @@ impl Service for Fake {
         async move { Ok(()) }.boxed()
     }
 
+    fn save_snapshot(
+        &self,
+        _request: Request,
+    ) -> BoxFuture<'_, Result<crate::SnapshotBytes, Error>> {
+        // CONTRACT STUB
+        Box::pin(std::future::ready(Err(Error::not_found())))
+    }
+
+    fn restore_snapshot(
+        &self,
+        _request: Request,
+        _force: bool,
+        _backup: crate::SnapshotBytes,
+    ) -> BoxFuture<'_, Result<Response, Error>> {
+        // CONTRACT STUB
+        Box::pin(std::future::ready(Err(Error::not_found())))
+    }
+
     fn metrics(&self) -> String {
         "open_metric 1\n".into()
     }

@@ -97,7 +97,11 @@ impl StoreBuilder<C, SuiteLog, SuiteMachine> for Builder {
                 while writer.drain() {}
             }
         }));
-        let config = StateConfig { overlay_bytes_max: 1 << 20, undo_bytes_max: 1 << 20 };
+        let config = StateConfig {
+            overlay_bytes_max: 1 << 20,
+            undo_bytes_max: 1 << 20,
+            checkpoint_entries: 1_024,
+        };
         let machine = StateMachine {
             state: State::open(Arc::new(MemoryEngine::new()), config).expect("the state opens"),
             snapshots: SnapshotStore::open(disk).expect("snapshots open"),

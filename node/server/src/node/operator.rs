@@ -34,9 +34,10 @@ impl Operator for Node {
                     cluster_addr: view.member.cluster_addr,
                     api_addr: view.member.api_addr,
                     voter: view.voter,
+                    health: None,
                 })
                 .collect();
-            Ok(MemberList { members, index: status.membership_index })
+            Ok(MemberList { members, index: status.membership_index, epoch: status.epoch })
         })
     }
 
@@ -44,21 +45,41 @@ impl Operator for Node {
         Box::pin(async move {
             let phase = self.phase();
             let (running, _) = phase.serving()?;
-            let members = running.raft.status().members;
-            let found = members
-                .iter()
-                .find(|view| view.member.name == server_id)
-                .or_else(|| members.iter().find(|v| v.member.node_id.to_string() == server_id));
-            let Some(view) = found else {
-                return Err(Error::invalid(
-                    "no member has this name or id; `conclave operator members` lists them",
-                ));
-            };
-            running.raft.remove_member(view.member.node_id).await.map_err(from_membership)
+            let node_id = member_id(running, &server_id)?;
+            running.raft.remove_member(node_id).await.map_err(from_membership)
+        })
+    }
+
+    fn promote_member(&self, server_id: String) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let phase = self.phase();
+            let (running, _) = phase.serving()?;
+            let node_id = member_id(running, &server_id)?;
+            running.raft.promote_member(node_id).await.map_err(from_membership)
+        })
+    }
+
+    fn demote_member(&self, server_id: String) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let phase = self.phase();
+            let (running, _) = phase.serving()?;
+            let node_id = member_id(running, &server_id)?;
+            running.raft.demote_member(node_id).await.map_err(from_membership)
         })
     }
 
     fn metrics(&self) -> String {
         self.metrics.render()
     }
+}
+
+/// The Raft id of the member with this name or decimal id.
+fn member_id(running: &super::Running, server_id: &str) -> Result<u64, Error> {
+    let members = running.raft.status().members;
+    let named = members.iter().find(|view| view.member.name == server_id);
+    let found =
+        named.or_else(|| members.iter().find(|view| view.member.node_id.to_string() == server_id));
+    found.map(|view| view.member.node_id).ok_or_else(|| {
+        Error::invalid("no member has this name or id; `conclave operator members` lists them")
+    })
 }

@@ -14,6 +14,7 @@ use conclave_raft::{PeerTransport, Raft, RaftConfig, RaftParts};
 use conclave_store::disk::Disk;
 use conclave_store::identity::Identity;
 use conclave_store::log::{Log, LogConfig, LogEvent, LogWriter};
+use conclave_store::seen::SeenStore;
 use conclave_store::snapshot::SnapshotStore;
 use conclave_store::state::{self, State, StateConfig};
 
@@ -57,6 +58,7 @@ impl Running {
             Log::open(parts.disk.clone(), log_config).context("the Raft log cannot be opened")?;
         let snapshots =
             SnapshotStore::open(parts.disk.clone()).context("the snapshots cannot be opened")?;
+        let seen = SeenStore::open(parts.disk.clone()).context("what was seen of peers")?;
         let state = open_state(&parts.storage.path.join("state"), parts.boot_id)?;
         let threads = Threads::start(writer, state.clone(), parts.ports.clock.clone())?;
         let raft = conclave_raft::start::<conclave_raft::TokioRuntime>(
@@ -65,6 +67,8 @@ impl Running {
                 log: log.clone(),
                 state: state.clone(),
                 snapshots,
+                seen,
+                boot_counter: 0,
                 transport: parts.transport,
                 ports: parts.ports,
             },
@@ -101,8 +105,11 @@ fn raft_config(identity: &Identity, timing: RaftTiming, storage: &Storage) -> Ra
 }
 
 fn open_state(directory: &Path, boot_id: [u8; 16]) -> anyhow::Result<State> {
-    let config =
-        StateConfig { overlay_bytes_max: OVERLAY_BYTES_MAX, undo_bytes_max: UNDO_BYTES_MAX };
+    let config = StateConfig {
+        overlay_bytes_max: OVERLAY_BYTES_MAX,
+        undo_bytes_max: UNDO_BYTES_MAX,
+        checkpoint_entries: state::CHECKPOINT_ENTRIES,
+    };
     let (state, rebuilt) = state::open_directory(directory, config, boot_id)
         .context("the state machine cannot be opened")?;
     if let Some(rebuilt) = rebuilt {

@@ -1,7 +1,9 @@
 //! The node as its two doors see it.
 
 use conclave_core::{Error, Request, Response};
-use conclave_gateway::{InitRequest, InitResponse, JoinRequest, NodeStatus, Service};
+use conclave_gateway::{
+    InitRequest, InitResponse, JoinRequest, NodeStatus, Service, SnapshotBytes,
+};
 use futures::future::BoxFuture;
 use zeroize::Zeroizing;
 
@@ -31,6 +33,21 @@ impl Service for Node {
 
     fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.join_cluster(request))
+    }
+
+    fn save_snapshot(&self, _request: Request) -> BoxFuture<'_, Result<SnapshotBytes, Error>> {
+        // CONTRACT STUB
+        Box::pin(std::future::ready(Err(Error::not_found())))
+    }
+
+    fn restore_snapshot(
+        &self,
+        _request: Request,
+        _force: bool,
+        _backup: SnapshotBytes,
+    ) -> BoxFuture<'_, Result<Response, Error>> {
+        // CONTRACT STUB
+        Box::pin(std::future::ready(Err(Error::not_found())))
     }
 
     fn metrics(&self) -> String {

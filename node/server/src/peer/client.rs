@@ -161,6 +161,16 @@ impl Channels {
 }
 
 impl PeerTransport for TonicTransport {
+    fn greet(
+        &self,
+        target: &Target,
+        _request: v1::GreetRequest,
+    ) -> BoxFuture<'static, Result<v1::GreetReply, PeerError>> {
+        // CONTRACT STUB
+        let error = Failure::NoPin.into_peer_error(target.node_id);
+        std::future::ready(Err(error)).boxed()
+    }
+
     /// A stream that will hold one request at most is a heartbeat or a probe, and does not queue
     /// behind replication.
     fn append(

@@ -35,6 +35,20 @@ impl PeerService {
 
 #[tonic::async_trait]
 impl Peer for PeerService {
+    async fn greet(
+        &self,
+        _request: Request<v1::GreetRequest>,
+    ) -> Result<Response<v1::GreetReply>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
+    async fn restore(
+        &self,
+        _request: Request<Streaming<v1::RestorePart>>,
+    ) -> Result<Response<v1::ForwardReply>, Status> {
+        Err(Status::unimplemented("CONTRACT STUB"))
+    }
+
     type AppendStream = BoxStream<'static, Result<v1::AppendReply, Status>>;
 
     async fn append(

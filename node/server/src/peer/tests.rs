@@ -59,6 +59,12 @@ impl Consensus for Echo {
     fn remove_member(&self, _node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
         std::future::ready(Ok(())).boxed()
     }
+    fn promote_member(&self, _node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
+        std::future::ready(Ok(())).boxed()
+    }
+    fn demote_member(&self, _node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
+        std::future::ready(Ok(())).boxed()
+    }
     fn transfer_leadership(&self) -> BoxFuture<'_, Result<(), MembershipError>> {
         std::future::ready(Ok(())).boxed()
     }

@@ -17,6 +17,7 @@ use conclave_server::ledger::RaftLedger;
 use conclave_store::disk::{Disk, MemoryDisk};
 use conclave_store::identity::IdentityStore;
 use conclave_store::log::{Log, LogConfig, LogWriter};
+use conclave_store::seen::SeenStore;
 use conclave_store::snapshot::SnapshotStore;
 use conclave_store::state::{MemoryEngine, State, StateConfig, StateEngine, StateError};
 use futures::FutureExt;
@@ -89,6 +90,8 @@ impl Running {
             log: files.log.clone(),
             state: files.state.clone(),
             snapshots: files.snapshots,
+            seen: files.seen,
+            boot_counter: 0,
             transport: parts.network.transport(parts.node_id, parts.life.clone()),
             ports: parts.ports.clone(),
         };
@@ -270,6 +273,7 @@ struct Files {
     log: Log,
     writer: Arc<Mutex<LogWriter>>,
     snapshots: SnapshotStore,
+    seen: SeenStore,
     state: State,
 }
 
@@ -288,9 +292,10 @@ impl Files {
             Log::open(parts.disk.clone(), config).map_err(|e| refused("the log", e))?;
         let snapshots =
             SnapshotStore::open(parts.disk.clone()).map_err(|e| refused("the snapshots", e))?;
+        let seen = SeenStore::open(parts.disk.clone()).map_err(|e| refused("what was seen", e))?;
         let state = open_state(parts).map_err(|e| refused("the state", e))?;
         let writer = Arc::new(Mutex::new(writer));
-        Ok(Self { node_id: identity.node_id, identities, log, writer, snapshots, state })
+        Ok(Self { node_id: identity.node_id, identities, log, writer, snapshots, seen, state })
     }
 }
 
@@ -325,8 +330,11 @@ fn raft_config(node_id: u64) -> RaftConfig {
 /// A state that is damaged begins empty: snapshot and log hold everything it held.
 fn open_state(parts: &RunningParts) -> Result<State, StateError> {
     let open = || {
-        let config =
-            StateConfig { overlay_bytes_max: OVERLAY_BYTES_MAX, undo_bytes_max: UNDO_BYTES_MAX };
+        let config = StateConfig {
+            overlay_bytes_max: OVERLAY_BYTES_MAX,
+            undo_bytes_max: UNDO_BYTES_MAX,
+            checkpoint_entries: 32,
+        };
         State::open_in_boot(parts.engine.clone(), config, parts.boot_id)
     };
     open().or_else(|_| {

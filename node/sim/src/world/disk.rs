@@ -47,6 +47,10 @@ impl Disk for LivingDisk {
         self.alive()?.remove(path)
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.alive()?.free_bytes()
+    }
+
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
         self.alive()?.sync_dir(directory)
     }

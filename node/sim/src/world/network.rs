@@ -335,6 +335,15 @@ impl PeerTransport for Transport {
         self.network.clone().call(self.from, target.node_id, true, handle).boxed()
     }
 
+    fn greet(
+        &self,
+        target: &Target,
+        _request: v1::GreetRequest,
+    ) -> BoxFuture<'static, Result<v1::GreetReply, PeerError>> {
+        let node_id = target.node_id;
+        std::future::ready(Err(unreachable(node_id, "CONTRACT STUB"))).boxed()
+    }
+
     fn status(
         &self,
         target: &Target,

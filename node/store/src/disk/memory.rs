@@ -158,6 +158,11 @@ impl Switches {
 }
 
 impl Disk for MemoryDisk {
+    fn free_bytes(&self) -> io::Result<u64> {
+        let most = self.switches.space_bytes_max.load(Ordering::Relaxed);
+        Ok(most.saturating_sub(self.used_bytes()))
+    }
+
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
         self.tree().list(directory)
     }

@@ -84,6 +84,11 @@ impl RealDisk {
 }
 
 impl Disk for RealDisk {
+    fn free_bytes(&self) -> io::Result<u64> {
+        let space = rustix::fs::fstatvfs(&self.root)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::new(self.open_directory(directory)?)? {

@@ -85,6 +85,12 @@ impl Log {
         Ok(entries)
     }
 
+    /// The newest entry that is on disk. CONTRACT STUB
+    #[must_use]
+    pub fn synced(&self) -> Option<LogId> {
+        self.state().last
+    }
+
     /// Counts and sizes for metrics.
     #[must_use]
     pub fn figures(&self) -> LogFigures {

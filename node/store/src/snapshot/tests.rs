@@ -38,6 +38,7 @@ fn sent(index: u64, sizes: &[usize]) -> Sent {
         chunks.push(SnapshotChunk { number, records, digest: Bytes::copy_from_slice(&digest) });
     }
     let header = SnapshotHeader {
+        epoch: 1,
         format: 1,
         cluster_id: Bytes::from_static(b"cluster"),
         last_log_id: Some(LogId { term: 3, leader_id: 1, index }),
@@ -78,7 +79,11 @@ fn files(disk: &MemoryDisk) -> Vec<String> {
 }
 
 fn state(puts: u64) -> State {
-    let config = StateConfig { overlay_bytes_max: 1 << 20, undo_bytes_max: 1 << 20 };
+    let config = StateConfig {
+        overlay_bytes_max: 1 << 20,
+        undo_bytes_max: 1 << 20,
+        checkpoint_entries: 1_024,
+    };
     let state = State::open(Arc::new(MemoryEngine::new()), config).unwrap();
     let id = Some(LogId { term: 1, leader_id: 1, index: 0 });
     state.apply(&Entry { id, payload: Some(Payload::Blank(Blank {})) }).unwrap();

@@ -68,6 +68,7 @@ impl Export {
             state_hash: Bytes::copy_from_slice(&position.hash.value().0),
             record_count: position.record_count,
             snapshot_id: String::new(),
+            epoch: 1,
         };
         drop(memory);
         Self {

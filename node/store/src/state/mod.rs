@@ -56,6 +56,10 @@ pub use view::View;
 use crate::v1::{Entry, LogId, SnapshotHeader};
 use shared::Shared;
 
+/// Where a scrub stands. One round checks everything once. CONTRACT STUB
+#[derive(Default)]
+pub struct Scrub {}
+
 /// The state machine of a node. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct State {
@@ -136,6 +140,30 @@ impl State {
         let memory = self.shared.read();
         let mut checkpoints = memory.checkpoints.iter();
         checkpoints.find(|(at, _)| *at == index).map(|(_, hash)| *hash)
+    }
+
+    /// The cluster's epochs after the first, oldest first. CONTRACT STUB
+    ///
+    /// # Errors
+    /// Where the engine cannot read.
+    pub fn epochs(&self) -> Result<Vec<crate::v1::EpochChange>, StateError> {
+        Ok(Vec::new())
+    }
+
+    /// Whether a restore is staged: no snapshot is built meanwhile. CONTRACT STUB
+    #[must_use]
+    pub fn is_restoring(&self) -> bool {
+        false
+    }
+
+    /// Checks the next records that the engine holds, `records_max` at most, against their
+    /// checksums and, once around, the set hash. True where the round ended. CONTRACT STUB
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`] where the engine no longer holds what was written.
+    pub fn scrub(&self, scrub: &mut Scrub, records_max: usize) -> Result<bool, StateError> {
+        let _ = (scrub, records_max);
+        Ok(true)
     }
 
     /// The newest checkpoint.

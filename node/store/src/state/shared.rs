@@ -47,6 +47,7 @@ pub(crate) struct Memory {
     pub(crate) unflushed: bool,
     pub(crate) overlay: Overlay,
     pub(crate) undo: Undo,
+    pub(crate) checkpoint_entries: u64,
     pub(crate) checkpoints: VecDeque<(u64, StateHash)>,
     /// Generations that imports are filling.
     pub(crate) staging: BTreeSet<Generation>,
@@ -88,6 +89,7 @@ impl Position {
             membership: self.membership.clone(),
             stamped_ms: self.stamped_ms,
             state_hash: self.hash.value(),
+            epoch: 1,
         }
     }
 }
@@ -128,6 +130,7 @@ impl Shared {
             unflushed: false,
             overlay: Overlay::default(),
             undo: Undo::new(config.undo_bytes_max),
+            checkpoint_entries: config.checkpoint_entries.max(1),
             checkpoints: VecDeque::new(),
             staging: BTreeSet::new(),
             garbage,
@@ -290,7 +293,7 @@ impl Memory {
 
     pub(crate) fn remember_checkpoint(&mut self) {
         let index = self.position.index();
-        if index == 0 || !index.is_multiple_of(CHECKPOINT_ENTRIES) {
+        if index == 0 || !index.is_multiple_of(self.checkpoint_entries) {
             return;
         }
         if self.checkpoints.len() == CHECKPOINTS_MAX {
@@ -312,6 +315,6 @@ fn successor(key: &Bytes) -> Bytes {
     Bytes::from(next)
 }
 
-/// Replicas compare their hashes at multiples of this index.
+/// Replicas compare their hashes at multiples of this index, unless a simulation wants it sooner.
 pub const CHECKPOINT_ENTRIES: u64 = 1_024;
 const CHECKPOINTS_MAX: usize = 64;

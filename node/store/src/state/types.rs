@@ -13,6 +13,8 @@ pub struct StateConfig {
     pub overlay_bytes_max: usize,
     /// Before-images held for open views above this expire the oldest view.
     pub undo_bytes_max: usize,
+    /// Replicas compare their hashes at multiples of this index: all must have the same.
+    pub checkpoint_entries: u64,
 }
 
 /// Where the state machine stands.
@@ -26,6 +28,8 @@ pub struct Applied {
     pub stamped_ms: u64,
     /// The set hash after that entry.
     pub state_hash: StateHash,
+    /// Rises where history does not simply go on: a recovery, a restore. 1 at first.
+    pub epoch: u64,
 }
 
 /// What applying an entry did. Deterministic: every replica computes the same.
@@ -55,6 +59,9 @@ pub enum Outcome {
     SessionUnknown,
     /// The owner has too many sessions, or the session remembers too many requests.
     SessionLimit,
+    /// No such restore is under way, or what was staged is not what its header promises: it was
+    /// given up and nothing changed.
+    RestoreFailed,
 }
 
 /// Why the state machine could not do what was asked.

@@ -70,6 +70,7 @@ mod tests {
             api_addr: format!("https://127.0.0.1:{node_id}8200"),
             leader,
             voter,
+            ..MemberStatus::default()
         };
         let members = [member(1, true, true), member(2, false, true), member(3, false, false)];
         golden::check("output/members.txt", &render(&members, Format::Table).text);

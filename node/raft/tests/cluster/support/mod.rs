@@ -90,7 +90,10 @@ impl Cluster {
         let log = self.open_log(id);
         let state = open_state();
         let skew_ms = self.skew_of(id);
+        let seen = conclave_store::seen::SeenStore::open(disk.clone()).expect("a good disk");
         let parts = RaftParts {
+            seen,
+            boot_counter: 1,
             log: log.clone(),
             state: state.clone(),
             snapshots: SnapshotStore::open(disk).expect("snapshots open"),
@@ -224,7 +227,11 @@ impl Cluster {
 }
 
 pub(crate) fn open_state() -> State {
-    let config = StateConfig { overlay_bytes_max: 1 << 26, undo_bytes_max: 1 << 26 };
+    let config = StateConfig {
+        overlay_bytes_max: 1 << 26,
+        undo_bytes_max: 1 << 26,
+        checkpoint_entries: 1_024,
+    };
     State::open(Arc::new(MemoryEngine::new()), config).expect("the state opens")
 }
 

@@ -250,6 +250,16 @@ impl PeerTransport for Transport {
         })
     }
 
+    fn greet(
+        &self,
+        target: &Target,
+        _request: v1::GreetRequest,
+    ) -> BoxFuture<'static, Result<v1::GreetReply, PeerError>> {
+        self.call(target.node_id, move |_raft: Raft| {
+            async move { Ok(v1::GreetReply { seen: None, epoch: 1, removed: false }) }.boxed()
+        })
+    }
+
     fn status(
         &self,
         target: &Target,

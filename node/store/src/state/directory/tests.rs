@@ -5,7 +5,8 @@ use super::*;
 use crate::v1::entry::Payload;
 use crate::v1::{Blank, Entry, LogId};
 
-const CONFIG: StateConfig = StateConfig { overlay_bytes_max: 1 << 20, undo_bytes_max: 1 << 20 };
+const CONFIG: StateConfig =
+    StateConfig { overlay_bytes_max: 1 << 20, undo_bytes_max: 1 << 20, checkpoint_entries: 1_024 };
 
 struct Place {
     _root: tempfile::TempDir,

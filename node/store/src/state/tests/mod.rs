@@ -19,7 +19,11 @@ use crate::v1::{
     SessionOpen, SnapshotChunk, Write, condition, entry, session_change,
 };
 
-const ROOMY: StateConfig = StateConfig { overlay_bytes_max: 64 << 20, undo_bytes_max: 64 << 20 };
+const ROOMY: StateConfig = StateConfig {
+    overlay_bytes_max: 64 << 20,
+    undo_bytes_max: 64 << 20,
+    checkpoint_entries: 1_024,
+};
 
 fn open(engine: &Arc<MemoryEngine>) -> Result<State, StateError> {
     State::open(Arc::clone(engine) as Arc<dyn StateEngine>, ROOMY)

@@ -66,7 +66,11 @@ impl Drop for Done<'_> {
 }
 
 fn stress(engine: Arc<dyn StateEngine>, entries: u64) {
-    let config = StateConfig { overlay_bytes_max: 400_000, undo_bytes_max: 4 << 20 };
+    let config = StateConfig {
+        overlay_bytes_max: 400_000,
+        undo_bytes_max: 4 << 20,
+        checkpoint_entries: 1_024,
+    };
     let state = State::open(engine, config).unwrap();
     let done = AtomicBool::new(false);
     let hashes = Mutex::new(BTreeMap::from([(0, StateHash::default())]));

@@ -1,6 +1,6 @@
 //! The cluster under load: `conclaved dev`, as a user starts it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use serde::Deserialize;
 use tokio::process::{Child, Command};
 
 use crate::load::Operation;
+use crate::pace::pause;
+use crate::programs;
 
 #[derive(Deserialize)]
 struct Ready {
@@ -35,18 +37,16 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts the `conclaved` that was built beside this program.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let here = std::env::current_exe()?;
-        let conclaved = here.parent().unwrap_or(Path::new(".")).join("conclaved");
+        let conclaved = programs::conclaved()?;
         let directory = tempfile::tempdir()?;
         let ready_file = directory.path().join("ready.json");
-        let supervisor = Command::new(&conclaved)
+        let supervisor = Command::new(conclaved)
             .args(["dev", "--nodes", "3", "--ready-file"])
             .arg(&ready_file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{}: build it first", conclaved.display()))?;
+            .spawn()?;
         for _ in 0..START_POLLS_MAX {
             if ready_file.exists() {
                 let ready = serde_json::from_slice(&std::fs::read(&ready_file)?)?;
@@ -117,11 +117,6 @@ impl Cluster {
         self.supervisor.wait().await?;
         Ok(())
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark waits in real time")]
-async fn pause(duration: Duration) {
-    tokio::time::sleep(duration).await;
 }
 
 const START_POLLS_MAX: usize = 600;

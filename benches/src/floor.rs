@@ -1,10 +1,12 @@
 //! What the disk can do: the floor under every durable write.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use rustix::fs::{FallocateFlags, fallocate, fdatasync};
 use serde::Serialize;
+
+use crate::pace::now;
 
 /// One writer's syncs.
 #[derive(Serialize)]
@@ -39,11 +41,6 @@ pub(crate) fn measure(span: Duration) -> anyhow::Result<Floor> {
         p50_us: latencies.value_at_quantile(0.5) as f64 / 1e3,
         p99_us: latencies.value_at_quantile(0.99) as f64 / 1e3,
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
 }
 
 const FILE_BYTES: u64 = 64 << 20;

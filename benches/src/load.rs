@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::floor::now;
 use crate::nodes_cpu;
+use crate::pace::{now, task};
 
 /// What the clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(crate) async fn run(
     let tasks: Vec<_> = (0..clients)
         .map(|number| {
             let loaded = Loaded { operation, number, span, value_bytes, errors: errors.clone() };
-            spawn(drive(client.clone(), loaded))
+            task(drive(client.clone(), loaded))
         })
         .collect();
     let mut latencies = Histogram::<u64>::new(3)?;
@@ -129,13 +129,6 @@ async fn fill(kv: &Kv, value_bytes: usize) -> anyhow::Result<()> {
         kv.put(&format!("bench/{key}"), &value, None).await?;
     }
     Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark runs on tokio itself")]
-fn spawn<T: Send + 'static>(
-    future: impl Future<Output = T> + Send + 'static,
-) -> tokio::task::JoinHandle<T> {
-    tokio::spawn(future)
 }
 
 const KEYS: usize = 1_000;

@@ -1,24 +1,48 @@
 //! The load driver. It starts a three-node cluster, drives it closed-loop, and prints throughput,
 //! latency and the CPU seconds all nodes spent on 1,000 operations, beside the disk's own floor in
 //! the same run. Absolute figures belong to the machine; compare ratios.
+//!
+//! `big-state` watches the nodes' memory while a large state is moved about, and `plot` draws what
+//! it and the fault tests measured.
 
+mod big_state;
 mod cluster;
 mod floor;
+mod http;
 mod load;
 mod nodes_cpu;
+mod pace;
+mod plot;
+mod programs;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use cluster::Cluster;
 use load::{Figures, Operation};
 
 /// Measures durable writes and linearizable reads.
 #[derive(Parser)]
-#[command(name = "conclave-benches", version)]
+#[command(name = "conclave-benches", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    load: LoadArguments,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fills a cluster under a memory limit; watches memory and pauses as snapshots come and go.
+    BigState(big_state::Arguments),
+    /// Draws what was measured: memory curves and failover times.
+    Plot(plot::Arguments),
+}
+
+#[derive(clap::Args)]
+struct LoadArguments {
     /// Seconds a point.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
@@ -36,6 +60,14 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::BigState(arguments)) => big_state::run(arguments).await,
+        Some(Command::Plot(arguments)) => plot::run(&arguments),
+        None => measure_load(arguments.load).await,
+    }
+}
+
+async fn measure_load(arguments: LoadArguments) -> anyhow::Result<()> {
     let span = Duration::from_secs(arguments.seconds);
     let floor = floor::measure(span)?;
     println!("floor: one writer, 512 B overwritten in a preallocated file + fdatasync");

@@ -1,16 +1,19 @@
 //! A cluster of real processes under test.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
 use conclave_sdk::{Client, Config, NodeStatus};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::pace;
+use crate::{pace, ports};
 
 /// What `conclaved dev --ready-file` writes.
 #[derive(Debug, Deserialize)]
@@ -30,12 +33,26 @@ pub(crate) struct Node {
     pub(crate) config: PathBuf,
 }
 
+impl Node {
+    /// Where it keeps its data.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.config.with_file_name("data")
+    }
+}
+
 /// A running development cluster; dropping it ends every process and removes every file.
 pub(crate) struct Cluster {
     pub(crate) ready: Ready,
     pub(crate) directory: tempfile::TempDir,
     supervisor: Child,
-    restarted: Vec<Child>,
+    own: BTreeMap<usize, Own>,
+}
+
+/// A node that was started by hand.
+struct Own {
+    child: Child,
+    /// Where its log file ended when it was started.
+    log_begin: u64,
 }
 
 impl Cluster {
@@ -51,12 +68,17 @@ impl Cluster {
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
         let ready_file = directory.path().join("ready.json");
+        let base_port = match directory.path().join("cluster").exists() {
+            true => Vec::new(),
+            false => vec!["--listen-base-port".to_owned(), ports::take(PORTS_MAX)?.to_string()],
+        };
         let mut supervisor = Command::new(conclaved()?)
             .arg("dev")
             .arg("--data-dir")
             .arg(directory.path().join("cluster"))
             .arg("--ready-file")
             .arg(&ready_file)
+            .args(base_port)
             .args(arguments)
             .stdout(Stdio::null())
             .stdin(Stdio::null())
@@ -70,7 +92,7 @@ impl Cluster {
         let text = std::fs::read_to_string(&ready_file)
             .context("conclaved dev ended before its cluster was ready")?;
         let ready = serde_json::from_str(&text).context("the ready file")?;
-        Ok(Self { ready, directory, supervisor, restarted: Vec::new() })
+        Ok(Self { ready, directory, supervisor, own: BTreeMap::new() })
     }
 
     /// A configuration for all nodes, with the root token.
@@ -98,15 +120,30 @@ impl Cluster {
         client.operator().status(Some(&node.api_addr)).await.ok()
     }
 
-    /// The place in `ready.nodes` of the node that leads.
+    /// The highest index that any node knows to be committed.
+    pub(crate) async fn committed(&self, client: &Client) -> u64 {
+        let mut highest = 0;
+        for node in &self.ready.nodes {
+            if let Some(status) = self.status(client, node).await {
+                highest = highest.max(status.committed_index);
+            }
+        }
+        highest
+    }
+
+    /// The place in `ready.nodes` of the node that leads and knows it; a deposed one may not know
+    /// yet, so the highest term counts.
     pub(crate) async fn leader(&self, client: &Client) -> anyhow::Result<usize> {
         for _ in 0..LEADER_POLLS_MAX {
-            for node in &self.ready.nodes {
+            let mut highest = None;
+            for (place, node) in self.ready.nodes.iter().enumerate() {
                 let Some(status) = self.status(client, node).await else { continue };
-                let found = self.ready.nodes.iter().position(|n| n.id == status.leader_id);
-                if let Some(leader) = found {
-                    return Ok(leader);
+                if status.node_id != 0 && status.leader_id == status.node_id {
+                    highest = highest.max(Some((status.term, place)));
                 }
+            }
+            if let Some((_, place)) = highest {
+                return Ok(place);
             }
             pace::pause(Duration::from_millis(50)).await;
         }
@@ -126,21 +163,64 @@ impl Cluster {
     }
 
     /// Waits until a node that was told to stop has ended.
-    pub(crate) async fn wait_ended(&self, place: usize) -> anyhow::Result<()> {
+    pub(crate) async fn wait_ended(&mut self, place: usize) -> anyhow::Result<()> {
+        if let Some(own) = self.own.get_mut(&place) {
+            pace::within(STOP_MAX, "the end of a node", own.child.wait()).await??;
+            return Ok(());
+        }
         let pid = i32::try_from(self.ready.nodes[place].pid)?;
         let pid = Pid::from_raw(pid).context("the node runs no more")?;
         pace::until(STOP_MAX, "the end of a node", async || test_kill_process(pid).is_err()).await
     }
 
+    /// Kills a node without warning and waits until it has ended; one that has ended is left alone.
+    pub(crate) async fn end(&mut self, place: usize) -> anyhow::Result<()> {
+        if self.exited(place).is_some() {
+            return Ok(());
+        }
+        self.kill(place)?;
+        self.wait_ended(place).await
+    }
+
+    /// How a node that was started by hand ended; `None` while it runs.
+    pub(crate) fn exited(&mut self, place: usize) -> Option<ExitStatus> {
+        self.own.get_mut(&place)?.child.try_wait().ok().flatten()
+    }
+
+    /// What a node said since it was last started by hand.
+    pub(crate) fn words(&self, place: usize) -> String {
+        let Some(own) = self.own.get(&place) else { return String::new() };
+        let log = std::fs::read(self.log_file(place)).unwrap_or_default();
+        let from = usize::try_from(own.log_begin).unwrap_or(usize::MAX).min(log.len());
+        String::from_utf8_lossy(&log[from..]).into_owned()
+    }
+
+    fn log_file(&self, place: usize) -> PathBuf {
+        self.directory.path().join(format!("restarted-{place}.log"))
+    }
+
     /// Starts a node again by hand, as an operator would.
     pub(crate) fn restart(&mut self, place: usize) -> anyhow::Result<()> {
+        self.restart_through(place, &[])
+    }
+
+    /// The same by a program that starts the rest of its command line, with these words before it.
+    pub(crate) fn restart_through(
+        &mut self,
+        place: usize,
+        launcher: &[&Path],
+    ) -> anyhow::Result<()> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.directory.path().join(format!("restarted-{place}.log")))?;
-        let child = Command::new(conclaved()?)
-            .arg("server")
-            .arg("--config")
+            .mode(0o600)
+            .open(self.log_file(place))?;
+        let log_begin = log.metadata()?.len();
+        let conclaved = conclaved()?;
+        let words = [launcher, &[&conclaved]].concat();
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .args(["server", "--config"])
             .arg(&self.ready.nodes[place].config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -148,8 +228,103 @@ impl Cluster {
             .kill_on_drop(true)
             .spawn()?;
         self.ready.nodes[place].pid = child.id().context("the node ended at once")?;
-        self.restarted.push(child);
+        self.own.insert(place, Own { child, log_begin });
         Ok(())
+    }
+
+    /// Runs a `conclaved` command on the files of a node that does not run; answers with what it
+    /// printed and whether it succeeded.
+    pub(crate) async fn command(
+        &self,
+        place: usize,
+        command: &str,
+        arguments: &[&str],
+    ) -> anyhow::Result<(bool, String)> {
+        let run = Command::new(conclaved()?)
+            .args([command, "--config"])
+            .arg(&self.ready.nodes[place].config)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = pace::within(STOP_MAX, command, run).await??;
+        let words = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&words).into_owned()))
+    }
+
+    /// Sets the data of a node that stays out aside by the one command, deletes it, and starts the
+    /// node again.
+    pub(crate) async fn rejoin(&mut self, place: usize) -> anyhow::Result<()> {
+        self.end(place).await?;
+        let (right, words) = self.command(place, "rejoin", &["--yes"]).await?;
+        anyhow::ensure!(right, "rejoin: {words}");
+        for entry in std::fs::read_dir(self.ready.nodes[place].data())? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("set-aside"))
+            {
+                std::fs::remove_dir_all(path)?;
+            }
+        }
+        self.restart(place)
+    }
+
+    /// Changes a node's configuration file.
+    pub(crate) fn configure(
+        &self,
+        place: usize,
+        change: impl Fn(&mut Value),
+    ) -> anyhow::Result<()> {
+        let file = &self.ready.nodes[place].config;
+        let mut config: Value = serde_json::from_slice(&std::fs::read(file)?)?;
+        change(&mut config);
+        std::fs::write(file, serde_json::to_vec_pretty(&config)?)?;
+        Ok(())
+    }
+
+    /// Changes every node's configuration, restarting one node after the other.
+    pub(crate) async fn reconfigure(
+        &mut self,
+        client: &Client,
+        change: impl Fn(&mut Value),
+    ) -> anyhow::Result<()> {
+        for place in 0..self.ready.nodes.len() {
+            self.configure(place, &change)?;
+            self.end(place).await?;
+            self.restart(place)?;
+            self.wait_caught_up(client, place, 1).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the files of a further node, which joins by the cluster's join secret once it is
+    /// started; answers with its place.
+    pub(crate) fn add(&mut self, name: &str) -> anyhow::Result<usize> {
+        let first = self.ready.nodes[0].config.clone();
+        let folder = first.parent().context("a folder")?.with_file_name(name);
+        std::fs::create_dir(&folder)?;
+        for file in ["api.crt", "api.key"] {
+            std::fs::copy(first.with_file_name(file), folder.join(file))?;
+        }
+        let port = ports::take(2)?;
+        let (api, peer) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 1));
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&first)?)?;
+        let mut peers = config["storage"]["raft"]["retry_join"].take();
+        let known = json!({
+            "leader_api_addr": config["api_addr"].clone(),
+            "leader_cluster_addr": config["cluster_addr"].clone(),
+        });
+        peers.as_array_mut().context("retry_join is no list")?.push(known);
+        config["storage"]["raft"]["retry_join"] = peers;
+        config["storage"]["raft"]["node_id"] = json!(name);
+        config["api_addr"] = json!(format!("https://{api}"));
+        config["cluster_addr"] = json!(peer);
+        config["listener"]["tcp"]["address"] = json!(api);
+        config["listener"]["tcp"]["cluster_address"] = json!(peer);
+        let file = folder.join("config.json");
+        std::fs::write(&file, serde_json::to_vec_pretty(&config)?)?;
+        let node = Node { id: 0, pid: 0, api_addr: format!("https://{api}"), config: file };
+        self.ready.nodes.push(node);
+        Ok(self.ready.nodes.len() - 1)
     }
 
     /// Waits until a node is unsealed and has applied what the cluster had committed.
@@ -174,11 +349,11 @@ impl Cluster {
 
     /// The same, and keeps its directory.
     pub(crate) async fn halt(mut self) -> anyhow::Result<tempfile::TempDir> {
-        for child in &mut self.restarted {
-            terminate(child);
+        for own in self.own.values_mut() {
+            terminate(&mut own.child);
         }
-        for child in &mut self.restarted {
-            let ended = pace::within(STOP_MAX, "the end of a node", child.wait()).await;
+        for own in self.own.values_mut() {
+            let ended = pace::within(STOP_MAX, "the end of a node", own.child.wait()).await;
             ended.context("SIGTERM does not end a restarted node")??;
         }
         terminate(&mut self.supervisor);
@@ -216,3 +391,5 @@ const START_MAX: Duration = Duration::from_secs(90);
 const STOP_MAX: Duration = Duration::from_secs(30);
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 const LEADER_POLLS_MAX: usize = 400;
+/// Two ports for each of five nodes.
+const PORTS_MAX: u16 = 10;

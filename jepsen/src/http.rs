@@ -57,9 +57,30 @@ impl Raw {
         self.exchange(&[head.as_bytes(), body].concat()).await
     }
 
+    /// The same, answering with the body's bytes as they are.
+    pub(crate) async fn send_for_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> anyhow::Result<(u16, Vec<u8>)> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nX-Vault-Token: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.token,
+            body.len()
+        );
+        let answer = self.raw_exchange(&[head.as_bytes(), body].concat(), LONG_ANSWER_MAX).await?;
+        parse(&answer)
+    }
+
     /// Sends these bytes and reads until the node closes, or until one whole answer is there.
     pub(crate) async fn exchange(&self, bytes: &[u8]) -> anyhow::Result<Answer> {
-        pace::within(ANSWER_MAX, "an answer", async {
+        let (status, body) = parse(&self.raw_exchange(bytes, ANSWER_MAX).await?)?;
+        Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    async fn raw_exchange(&self, bytes: &[u8], limit: Duration) -> anyhow::Result<Vec<u8>> {
+        pace::within(limit, "an answer", async {
             let stream = TcpStream::connect(self.address).await?;
             let name = ServerName::from(self.address.ip());
             let mut stream = self.connector.connect(name, stream).await?;
@@ -67,28 +88,48 @@ impl Raw {
             let _ = stream.write_all(bytes).await;
             let _ = stream.flush().await;
             let mut answer = Vec::new();
-            let mut piece = vec![0; 16 << 10];
+            let mut piece = vec![0; 64 << 10];
             while let Ok(n) = stream.read(&mut piece).await {
                 answer.extend_from_slice(&piece[..n]);
                 if n == 0 || answer.len() > ANSWER_BYTES_MAX {
                     break;
                 }
             }
-            parse(&answer)
+            Ok(answer)
         })
         .await?
     }
 }
 
-fn parse(answer: &[u8]) -> anyhow::Result<Answer> {
-    let text = String::from_utf8_lossy(answer);
+fn parse(answer: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
     let status =
-        text.split(' ').nth(1).and_then(|status| status.parse().ok()).with_context(|| {
-            format!("no HTTP answer but {:?}", text.chars().take(80).collect::<String>())
+        head.split(' ').nth(1).and_then(|status| status.parse().ok()).with_context(|| {
+            format!("no HTTP answer but {:?}", head.chars().take(80).collect::<String>())
         })?;
-    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    Ok(Answer { status, body })
+    let body = answer.get(end + 4..).unwrap_or_default();
+    let chunked = head.contains("transfer-encoding: chunked");
+    Ok((status, if chunked { dechunk(body)? } else { body.to_vec() }))
+}
+
+/// Joins the pieces of a chunked body (RFC 9112, section 7.1).
+fn dechunk(mut rest: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").context("a cut chunk")?;
+        let size = std::str::from_utf8(&rest[..end])?.split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size.trim(), 16)?;
+        if size == 0 {
+            return Ok(body);
+        }
+        let begin = end + 2;
+        body.extend_from_slice(rest.get(begin..begin + size).context("a cut chunk")?);
+        rest = rest.get(begin + size + 2..).context("a cut chunk")?;
+    }
 }
 
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// For a backup's bytes.
+const LONG_ANSWER_MAX: Duration = Duration::from_secs(120);
+const ANSWER_BYTES_MAX: usize = 256 << 20;

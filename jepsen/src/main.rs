@@ -5,77 +5,100 @@
 //! the clients were told against what the cluster holds afterwards. It knows no node from inside.
 
 mod cluster;
+mod files;
 mod http;
 mod pace;
+mod ports;
 mod proxy;
+mod report;
+mod seed;
 mod workloads;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use workloads::Workload;
+use workloads::{Effort, Workload};
 
-/// Runs fault workloads against real clusters and prints one line of figures for each.
+/// Runs fault workloads against real clusters and prints one line of figures for each. What readers
+/// may want to keep (tables, raw times) is left in `target/jepsen`.
 #[derive(Parser)]
 #[command(name = "conclave-jepsen", version)]
 struct Arguments {
-    /// `ci`: what every change must pass. `all`: everything. Else one workload.
-    #[arg(value_enum)]
+    /// `ci`: what every change must pass. `all`: everything in full. Else one workload.
+    #[arg(value_parser = parse_selection)]
     what: Selection,
     /// Lengthens what is counted or timed by this factor.
     #[arg(long, default_value_t = 1)]
     scale: u32,
+    /// Runs one workload as `all` would.
+    #[arg(long)]
+    full: bool,
+    /// Of everything that is chosen.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Selection {
     Ci,
     All,
-    KillLeader,
-    KillAll,
-    Increments,
-    Canary,
-    BadInput,
-    SealedNode,
-    Membership,
-    Lifecycle,
+    One(Workload),
+}
+
+fn parse_selection(text: &str) -> Result<Selection, String> {
+    let one = Workload::ALL.into_iter().find(|workload| workload.name() == text);
+    match (text, one) {
+        ("ci", _) => Ok(Selection::Ci),
+        ("all", _) => Ok(Selection::All),
+        (_, Some(workload)) => Ok(Selection::One(workload)),
+        _ => {
+            let names = Workload::ALL.map(Workload::name).join(", ");
+            Err(format!("give ci, all or one of {names}"))
+        }
+    }
 }
 
 impl Selection {
     fn workloads(self) -> Vec<Workload> {
         match self {
             Self::Ci | Self::All => Workload::ALL.to_vec(),
-            Self::KillLeader => vec![Workload::KillLeader],
-            Self::KillAll => vec![Workload::KillAll],
-            Self::Increments => vec![Workload::Increments],
-            Self::Canary => vec![Workload::Canary],
-            Self::BadInput => vec![Workload::BadInput],
-            Self::SealedNode => vec![Workload::SealedNode],
-            Self::Membership => vec![Workload::Membership],
-            Self::Lifecycle => vec![Workload::Lifecycle],
+            Self::One(workload) => vec![workload],
         }
     }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let Arguments { what, scale, full, seed } = Arguments::parse();
+    let effort = Effort { scale, full: full || what == Selection::All, seed };
     let (mut passed, mut failed) = (0, 0);
-    for workload in arguments.what.workloads() {
+    for workload in what.workloads() {
         println!("-- {}", workload.name());
-        match workload.run(arguments.scale).await {
+        let begun = pace::now();
+        match run(workload, effort).await {
             Ok(figures) => {
                 passed += 1;
-                println!("   ok: {figures}");
+                println!("   ok: {figures} ({} s)", begun.elapsed().as_secs());
             }
             Err(error) => {
                 failed += 1;
+                let full = if effort.full { " --full" } else { "" };
                 println!("   FAILED: {error:#}");
-                println!("   again: cargo run -p conclave-jepsen -- {}", workload.name());
+                println!(
+                    "   again: cargo run -p conclave-jepsen -- {} --scale {scale} --seed {seed}{full}",
+                    workload.name()
+                );
             }
         }
     }
     println!("jepsen: {passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn run(workload: Workload, effort: Effort) -> anyhow::Result<String> {
+    // On a heap: the states of whole workloads are large.
+    let report = Box::pin(workload.run(effort)).await?;
+    report::note_rows(&report.rows)?;
+    Ok(report.figures)
 }

@@ -106,6 +106,23 @@ impl Client {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// The same for what takes as long as it must: only a refusal or a lost connection ends it.
+    pub(crate) fn patient(&self) -> Self {
+        let shared = &self.shared;
+        let seed = xorshift(shared.seed.load(Ordering::Relaxed));
+        let timeouts = Timeouts { attempt: PATIENCE, request: PATIENCE, ..shared.timeouts };
+        let shared = Shared {
+            cluster: shared.cluster.clone(),
+            identity: shared.identity.clone(),
+            timeouts,
+            retry: shared.retry,
+            read_preference: shared.read_preference,
+            sessions: None,
+            seed: AtomicU64::new(seed),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
     /// Versioned secrets at the mount with this path.
     pub fn kv(&self, mount: impl Into<String>) -> Kv {
         Kv::new(self.clone(), mount.into())
@@ -361,6 +378,8 @@ const SESSION_TTL: Duration = Duration::from_secs(120);
 const SESSION_TTL_MAX: Duration = Duration::from_secs(3600);
 /// Between two looks whether an older request has ended.
 const WINDOW_PAUSE: Duration = Duration::from_millis(5);
+/// How long a backup may take on its way.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// Attempts at a node that the caller named.
 const NODE_ATTEMPTS_MAX: u32 = 3;
 /// An odd number whose multiples differ in all their bits.

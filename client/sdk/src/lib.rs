@@ -19,6 +19,7 @@ mod operator;
 mod retry;
 mod runtime;
 mod session;
+mod snapshot;
 mod tls;
 
 pub use address::Address;
@@ -30,4 +31,5 @@ pub use config::{
 pub use error::Error;
 pub use kv::{Kv, PutResult, Secret, SecretData};
 pub use logical::{Logical, LogicalResponse, Operation};
-pub use operator::{InitResult, JoinToken, MemberStatus, NodeStatus, Operator};
+pub use operator::{InitResult, JoinToken, MemberStatus, Membership, NodeStatus, Operator};
+pub use snapshot::{Restored, SnapshotDownload};

@@ -8,10 +8,13 @@ use std::fmt;
 use bytes::Bytes;
 use conclave_proto::v1::operator_client::OperatorClient;
 use conclave_proto::v1::{
-    CreateJoinTokenRequest, InitRequest, MembersRequest, NodeStatusRequest, RemoveMemberRequest,
-    SealRequest, StepDownRequest, UnsealRequest,
+    CreateJoinTokenRequest, DemoteMemberRequest, InitRequest, JoinClusterRequest, MembersRequest,
+    NodeStatusRequest, PromoteMemberRequest, RemoveMemberRequest, SealRequest, StepDownRequest,
+    UnsealRequest,
 };
-pub use conclave_proto::v1::{MemberStatus, NodeStatusResponse as NodeStatus};
+pub use conclave_proto::v1::{
+    MemberStatus, MembersResponse as Membership, NodeStatusResponse as NodeStatus,
+};
 
 use crate::client::Client;
 use crate::cluster::Route;
@@ -21,7 +24,7 @@ use crate::retry::Replay;
 /// Made by [`Client::operator`].
 #[derive(Debug, Clone)]
 pub struct Operator {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 /// What initialising a cluster brings forth, once. It has no `Debug`.
@@ -119,14 +122,18 @@ impl Operator {
 
     /// The membership in force, ascending by id.
     pub async fn members(&self) -> Result<Vec<MemberStatus>, Error> {
+        Ok(self.membership().await?.members)
+    }
+
+    /// The membership in force, the cluster's epoch, and the key that verifies its backups.
+    pub async fn membership(&self) -> Result<Membership, Error> {
         let client = &self.client;
-        let found = client
+        client
             .read(|channel| {
                 let request = client.request(MembersRequest {});
                 async move { OperatorClient::new(channel).members(request).await }
             })
-            .await?;
-        Ok(found.members)
+            .await
     }
 
     /// A token with which one node can join. `ttl_ms` is 0 for the default of 10 minutes, which is
@@ -150,6 +157,56 @@ impl Operator {
                 let message = RemoveMemberRequest { server_id: server_id.to_owned() };
                 let request = client.request(message);
                 async move { OperatorClient::new(channel).remove_member(request).await }
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Makes the node at `address`, which belongs to no cluster, a member of one: by a join token, or
+    /// with an empty one by the join secret of the node's configuration. `leader_cluster_addr` is
+    /// empty where either of them says whom to ask. Needs no token.
+    pub async fn join(
+        &self,
+        address: &str,
+        join_token: &str,
+        leader_cluster_addr: &str,
+        non_voter: bool,
+    ) -> Result<(), Error> {
+        let client = &self.client;
+        client
+            .call(route(Some(address), Route::Any)?, Replay::Once, |channel| {
+                let request = client.request(JoinClusterRequest {
+                    join_token: join_token.to_owned(),
+                    leader_cluster_addr: leader_cluster_addr.to_owned(),
+                    non_voter,
+                });
+                async move { OperatorClient::new(channel).join_cluster(request).await }
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Makes the learner with this name or decimal Raft id a voter.
+    pub async fn promote_member(&self, server_id: &str) -> Result<(), Error> {
+        let client = &self.client;
+        client
+            .call(Route::Leader, Replay::Once, |channel| {
+                let message = PromoteMemberRequest { server_id: server_id.to_owned() };
+                let request = client.request(message);
+                async move { OperatorClient::new(channel).promote_member(request).await }
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Makes the voter with this name or decimal Raft id a learner, which it stays.
+    pub async fn demote_member(&self, server_id: &str) -> Result<(), Error> {
+        let client = &self.client;
+        client
+            .call(Route::Leader, Replay::Once, |channel| {
+                let message = DemoteMemberRequest { server_id: server_id.to_owned() };
+                let request = client.request(message);
+                async move { OperatorClient::new(channel).demote_member(request).await }
             })
             .await?;
         Ok(())

@@ -29,6 +29,11 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(future);
 }
 
+/// Runs what waits for a file beside the caller.
+pub(crate) fn spawn_blocking(work: impl FnOnce() + Send + 'static) {
+    drop(tokio::task::spawn_blocking(work));
+}
+
 /// A seed for jitter: differs between processes and between clients of one process. Nothing
 /// secret hangs on it.
 #[expect(clippy::disallowed_methods, reason = "a seed for jitter only")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use super::writers::{History, Writers};
+use super::writers::Writers;
 use crate::cluster::Cluster;
 use crate::pace;
 
@@ -13,7 +13,7 @@ use crate::pace;
 pub(crate) async fn leader(scale: u32) -> anyhow::Result<String> {
     let mut cluster = Cluster::start(&["--nodes", "3"]).await?;
     let observer = cluster.client().await?;
-    let writers = start_writers(&cluster).await?;
+    let writers = Writers::on(&cluster, CLIENTS, Duration::ZERO).await?;
     pace::pause(WARM_UP * scale).await;
 
     let place = cluster.leader(&observer).await?;
@@ -23,9 +23,9 @@ pub(crate) async fn leader(scale: u32) -> anyhow::Result<String> {
 
     let outage = history.longest_gap();
     cluster.restart(place)?;
-    let index = committed(&cluster, &observer).await;
+    let index = cluster.committed(&observer).await;
     cluster.wait_caught_up(&observer, place, index).await?;
-    check_every_node(&cluster, &history).await?;
+    history.check(&cluster, &[0, 1, 2]).await?;
     ensure!(outage <= OUTAGE_MAX, "writes stopped for {outage:?}, at most {OUTAGE_MAX:?}");
     cluster.stop().await?;
     Ok(format!(
@@ -40,7 +40,7 @@ pub(crate) async fn leader(scale: u32) -> anyhow::Result<String> {
 pub(crate) async fn all(scale: u32) -> anyhow::Result<String> {
     let mut cluster = Cluster::start(&["--nodes", "3", "--seal", "static"]).await?;
     let observer = cluster.client().await?;
-    let writers = start_writers(&cluster).await?;
+    let writers = Writers::on(&cluster, CLIENTS, Duration::ZERO).await?;
     pace::pause(WARM_UP * scale).await;
 
     for place in 0..cluster.ready.nodes.len() {
@@ -56,7 +56,7 @@ pub(crate) async fn all(scale: u32) -> anyhow::Result<String> {
     let serving = killed.elapsed();
     pace::pause(AFTER_KILL * scale).await;
     let history = writers.stop().await?;
-    check_every_node(&cluster, &history).await?;
+    history.check(&cluster, &[0, 1, 2]).await?;
     cluster.stop().await?;
     Ok(format!(
         "{} acknowledged, 0 lost, 0 wrong, {} unknown, all serve {} ms after the restart",
@@ -64,35 +64,6 @@ pub(crate) async fn all(scale: u32) -> anyhow::Result<String> {
         history.unknown,
         serving.as_millis()
     ))
-}
-
-async fn start_writers(cluster: &Cluster) -> anyhow::Result<Writers> {
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        clients.push(cluster.client().await?);
-    }
-    Ok(Writers::start(clients))
-}
-
-async fn committed(cluster: &Cluster, client: &conclave_sdk::Client) -> u64 {
-    let mut highest = 0;
-    for node in &cluster.ready.nodes {
-        if let Some(status) = cluster.status(client, node).await {
-            highest = highest.max(status.committed_index);
-        }
-    }
-    highest
-}
-
-/// Every node, asked alone, has every acknowledged write.
-async fn check_every_node(cluster: &Cluster, history: &History) -> anyhow::Result<()> {
-    ensure!(!history.acknowledged.is_empty(), "nothing was written: the run is void");
-    for node in &cluster.ready.nodes {
-        let client = cluster.client_of(node).await?;
-        let (lost, wrong) = history.compare(&client).await?;
-        ensure!(lost == 0 && wrong == 0, "node {}: {lost} lost, {wrong} wrong", node.id);
-    }
-    Ok(())
 }
 
 const CLIENTS: usize = 16;

@@ -85,7 +85,7 @@ async fn starts_no_more(node: &Node) -> anyhow::Result<()> {
         .output();
     let output = pace::within(JOIN_MAX, "the refusal", started).await??;
     let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(!output.status.success() && words.contains("log of this node is gone"), "{words}");
+    ensure!(!output.status.success() && words.contains("log/mark is gone"), "{words}");
     Ok(())
 }
 
@@ -129,14 +129,14 @@ async fn join_by_token(cluster: &Cluster, client: &Client) -> anyhow::Result<()>
     })
     .await?;
     let refused = raw.send("POST", "/v1/sys/storage/raft/join", body.as_bytes()).await?;
-    ensure!(refused.status == 400, "a spent token: {} {}", refused.status, refused.body);
+    ensure!(refused.status == 403, "a spent token: {} {}", refused.status, refused.body);
     again.kill().await?;
     client.operator().remove_member("newcomer").await?;
     Ok(())
 }
 
 /// A configuration without join secret and peers, on ports of its own.
-fn write_newcomer(cluster: &Cluster) -> anyhow::Result<(String, PathBuf)> {
+pub(crate) fn write_newcomer(cluster: &Cluster) -> anyhow::Result<(String, PathBuf)> {
     let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
     let [api, peer] = [listeners[0].local_addr()?, listeners[1].local_addr()?];
     let folder = cluster.directory.path().join("newcomer");

@@ -1,13 +1,44 @@
 //! What is done to a cluster, and what must hold afterwards.
 
+mod backup;
 mod bad_input;
 mod canary;
+mod damage;
+mod disk_full;
+mod failover;
+mod fire;
 mod increments;
 mod kill;
 mod lifecycle;
+mod members;
 mod membership;
+mod model;
+mod recover;
+mod rollback;
+mod scrub;
 mod sealed_node;
+mod slow_disk;
 mod writers;
+
+use crate::report::Report;
+
+/// How much is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Lengthens what is counted or timed.
+    pub(crate) scale: u32,
+    /// Not only what every change must pass.
+    pub(crate) full: bool,
+    /// Of all choices.
+    pub(crate) seed: u64,
+}
+
+impl Effort {
+    /// How often something is done, for every change and in full.
+    pub(crate) fn count(self, ci: u64, full: u64) -> u64 {
+        u64::from(self.scale) * if self.full { full } else { ci }
+    }
+}
 
 /// A workload.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,10 +59,28 @@ pub(crate) enum Workload {
     Membership,
     /// Starting, reloading and stopping.
     Lifecycle,
+    /// How long writes stop when the leader dies.
+    Failover,
+    /// Membership changes while clients write and nodes die.
+    MembershipUnderFire,
+    /// Bytes, pages and files of one node go bad.
+    Damage,
+    /// A node's whole directory goes back in time.
+    Rollback,
+    /// No space on one node, on the leader, on all.
+    DiskFull,
+    /// Syncs that are slow, hang or fail.
+    SlowDisk,
+    /// Damage under a running node.
+    Scrub,
+    /// The quorum is lost for good.
+    Recover,
+    /// Saving, tampering, restoring.
+    Backup,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::KillLeader,
         Self::KillAll,
         Self::Increments,
@@ -40,6 +89,15 @@ impl Workload {
         Self::SealedNode,
         Self::Membership,
         Self::Lifecycle,
+        Self::Failover,
+        Self::MembershipUnderFire,
+        Self::Damage,
+        Self::Rollback,
+        Self::DiskFull,
+        Self::SlowDisk,
+        Self::Scrub,
+        Self::Recover,
+        Self::Backup,
     ];
 
     /// Its name on the command line.
@@ -53,20 +111,39 @@ impl Workload {
             Self::SealedNode => "sealed-node",
             Self::Membership => "membership",
             Self::Lifecycle => "lifecycle",
+            Self::Failover => "failover",
+            Self::MembershipUnderFire => "membership-under-fire",
+            Self::Damage => "damage",
+            Self::Rollback => "rollback",
+            Self::DiskFull => "disk-full",
+            Self::SlowDisk => "slow-disk",
+            Self::Scrub => "scrub",
+            Self::Recover => "recover",
+            Self::Backup => "backup",
         }
     }
 
     /// Runs it on a fresh cluster; answers with its figures.
-    pub(crate) async fn run(self, scale: u32) -> anyhow::Result<String> {
+    pub(crate) async fn run(self, effort: Effort) -> anyhow::Result<Report> {
+        let scale = effort.scale;
         match self {
-            Self::KillLeader => kill::leader(scale).await,
-            Self::KillAll => kill::all(scale).await,
-            Self::Increments => increments::run(scale).await,
-            Self::Canary => canary::run().await,
-            Self::BadInput => bad_input::run().await,
-            Self::SealedNode => sealed_node::run().await,
-            Self::Membership => membership::run().await,
-            Self::Lifecycle => lifecycle::run().await,
+            Self::KillLeader => kill::leader(scale).await.map(Report::from),
+            Self::KillAll => kill::all(scale).await.map(Report::from),
+            Self::Increments => increments::run(scale).await.map(Report::from),
+            Self::Canary => canary::run().await.map(Report::from),
+            Self::BadInput => bad_input::run().await.map(Report::from),
+            Self::SealedNode => sealed_node::run().await.map(Report::from),
+            Self::Membership => membership::run().await.map(Report::from),
+            Self::Lifecycle => lifecycle::run().await.map(Report::from),
+            Self::Failover => failover::run(effort).await,
+            Self::MembershipUnderFire => fire::run(effort).await,
+            Self::Damage => damage::run(effort).await,
+            Self::Rollback => rollback::run(effort).await,
+            Self::DiskFull => disk_full::run(effort).await,
+            Self::SlowDisk => slow_disk::run(effort).await,
+            Self::Scrub => scrub::run(effort).await,
+            Self::Recover => recover::run(effort).await,
+            Self::Backup => backup::run(effort).await,
         }
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use conclave_sdk::Client;
 use serde_json::json;
 
+use crate::cluster::Cluster;
 use crate::pace;
 
 /// What one writer was told: path and value of every acknowledged write, and when.
@@ -27,13 +29,31 @@ pub(crate) struct Writers {
 impl Writers {
     /// Starts one writer for each client; each writes new keys as fast as it is answered.
     pub(crate) fn start(clients: Vec<Client>) -> Self {
+        Self::start_paced(clients, Duration::ZERO)
+    }
+
+    /// The same with a pause after every write.
+    pub(crate) fn start_paced(clients: Vec<Client>, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let tasks = clients
             .into_iter()
             .enumerate()
-            .map(|(number, client)| pace::task(write(number, client, stop.clone())))
+            .map(|(number, client)| pace::task(write(number, client, pause, stop.clone())))
             .collect();
         Self { stop, tasks }
+    }
+
+    /// Starts `count` writers on a cluster.
+    pub(crate) async fn on(
+        cluster: &Cluster,
+        count: usize,
+        pause: Duration,
+    ) -> anyhow::Result<Self> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            clients.push(cluster.client().await?);
+        }
+        Ok(Self::start_paced(clients, pause))
     }
 
     /// Stops them and merges what they were told.
@@ -51,7 +71,7 @@ impl Writers {
     }
 }
 
-async fn write(number: usize, client: Client, stop: Arc<AtomicBool>) -> History {
+async fn write(number: usize, client: Client, pause: Duration, stop: Arc<AtomicBool>) -> History {
     let kv = client.kv("secret");
     let mut history = History::default();
     for value in 0.. {
@@ -66,6 +86,9 @@ async fn write(number: usize, client: Client, stop: Arc<AtomicBool>) -> History 
             }
             Err(_) => history.unknown += 1,
         }
+        if !pause.is_zero() {
+            pace::pause(pause).await;
+        }
     }
     history
 }
@@ -74,6 +97,18 @@ impl History {
     /// The longest time between two acknowledged writes.
     pub(crate) fn longest_gap(&self) -> Duration {
         self.times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+
+    /// Each of these nodes, asked alone, has every acknowledged write.
+    pub(crate) async fn check(&self, cluster: &Cluster, places: &[usize]) -> anyhow::Result<()> {
+        ensure!(!self.acknowledged.is_empty(), "nothing was written: the run is void");
+        for place in places {
+            let node = &cluster.ready.nodes[*place];
+            let client = cluster.client_of(node).await?;
+            let (lost, wrong) = self.compare(&client).await?;
+            ensure!(lost == 0 && wrong == 0, "{}: {lost} lost, {wrong} wrong", node.api_addr);
+        }
+        Ok(())
     }
 
     /// Reads every acknowledged write back; answers with how many are missing and how many wrong.

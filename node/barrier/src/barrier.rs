@@ -71,19 +71,20 @@ impl Barrier {
         let keyring_key = KeyringKey::derive(&root_key, &cluster_id);
         let row = view.get(&places::keyring())?.ok_or(BarrierError::NotInitialized)?;
         let opened = keyring::decode(&keyring_key, &cluster_id, &row)?;
+        let read = (&opened, row.revision, view.epoch());
         drop(view);
-        Self::with_keyring(ledger, ports, cluster_id, root_key, (&opened, row.revision))
+        Self::with_keyring(ledger, ports, cluster_id, root_key, read)
     }
 
-    /// A barrier whose keyring is this one, of this revision.
+    /// A barrier whose keyring is this one, of this revision, read in this epoch.
     pub(crate) fn with_keyring(
         ledger: Arc<dyn Ledger>,
         ports: Ports,
         cluster_id: [u8; 16],
         root_key: RootKey,
-        (opened, revision): (&KeyringRow, u64),
+        (opened, revision, epoch): (&KeyringRow, u64, u64),
     ) -> Result<Self, BarrierError> {
-        let keyring = Keyring::new(opened, revision, cluster_id)?;
+        let keyring = Keyring::new(opened, revision, epoch, cluster_id)?;
         let envelope_secret = keyring::envelope_secret(opened, &cluster_id)?;
         let peer_sealer = PeerSealer::new(&envelope_secret, cluster_id, ports.random());
         Ok(Self {
@@ -114,7 +115,8 @@ impl Barrier {
     /// Follows seal record and keyring to the view's revision. `WrongKey` means that this node must
     /// seal itself.
     ///
-    /// Cheap where nothing changed: two reads. A view older than what is known changes nothing.
+    /// Cheap where nothing changed: one read. A view older than what is known changes nothing. Terms
+    /// only rise within an epoch; a restore, which begins another, may bring an older keyring.
     ///
     /// # Errors
     /// `WrongKey`, `Damaged`, `NotInitialized`, `Ledger`.
@@ -129,8 +131,8 @@ impl Barrier {
             return Err(BarrierError::WrongKey);
         }
         let opened = keyring::decode(&self.keyring_key, &self.cluster_id, &row)?;
-        let newer = Keyring::new(&opened, row.revision, self.cluster_id)?;
-        if newer.term < known.term {
+        let newer = Keyring::new(&opened, row.revision, view.epoch(), self.cluster_id)?;
+        if newer.term < known.term && newer.epoch <= known.epoch {
             return Err(damaged("an old keyring was put back; restore a backup"));
         }
         let mut held = self.keyring.write().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ use crate::error::BarrierError;
 use crate::keyring::Keyring;
 use crate::ledger::{Batch, Committed, Condition, Key, LedgerError, RequestId, Write};
 use crate::path::{MountId, NamespaceId};
+use crate::places;
 use crate::transaction::{Pending, Transaction};
 
 /// What one log entry may have: a value of the largest size and a good deal beside it.
@@ -73,11 +74,22 @@ impl Transaction {
         let tag = tag.as_ref();
         self.check_size(tag)?;
         let barrier = Arc::clone(&self.barrier);
+        // A restore may have put another keyring into this view since this node last looked. What
+        // was planned on an older view than the keyring's fails by its conditions.
+        barrier.follow(&*self.view)?;
         let keyring = match self.messages(tag) {
             0 => barrier.keyring(),
             messages => barrier.take_messages(messages).await?,
         };
-        let committed = barrier.ledger.commit(self.seal(&keyring, tag)).await?;
+        let mut batch = self.seal(&keyring, tag);
+        if batch.conditions.is_empty() {
+            // A blind write has nothing else that a restore would make fail, and it must not be
+            // sealed under a key that the restore took away.
+            let key = places::keyring();
+            batch.conditions.push(Condition::Key { key, revision: keyring.revision });
+        }
+        drop(keyring);
+        let committed = barrier.ledger.commit(batch).await?;
         barrier.outcome(committed, tag)
     }
 

@@ -4,7 +4,8 @@
 //! would cost an entry each, so a node reserves messages in blocks: one entry raises the term's
 //! count row by a block, and whoever's entry was applied owns that block. What a crash leaves of a
 //! block is never used again, so the row counts at least what was sealed, whoever led and however
-//! often it fell. A key whose next block would pass the limit is replaced first.
+//! often it fell. A key whose next block would pass the limit is replaced first. A new epoch may have
+//! put an older count back (a restore does), so a key made in an earlier one is replaced as well.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -43,31 +44,35 @@ impl Default for MessageLimits {
 /// What this node may still seal under one term.
 #[derive(Default)]
 pub(crate) struct Reservation {
-    term: u32,
+    key: KeyId,
     messages: u64,
 }
 
+/// The epoch a data key was made in, then its term: which key is the newer one. After a restore a
+/// term can come again, with another key.
+type KeyId = (u64, u32);
+
 impl Reservation {
-    fn take(&mut self, term: u32, messages: u64) -> bool {
-        let enough = self.remaining(term) >= messages;
+    fn take(&mut self, key: KeyId, messages: u64) -> bool {
+        let enough = self.remaining(key) >= messages;
         if enough {
             self.messages -= messages;
         }
         enough
     }
 
-    /// A reservation for a newer term replaces the old one: nobody seals under an old term. One for
-    /// an older term comes late, after another task's rotation, and is left unused.
-    fn add(&mut self, term: u32, messages: u64) {
-        if term < self.term {
+    /// A reservation for a newer key replaces the old one: nobody seals under an old key. One for
+    /// an older key comes late, after another task's rotation, and is left unused.
+    fn add(&mut self, key: KeyId, messages: u64) {
+        if key < self.key {
             return;
         }
-        self.messages = self.remaining(term) + messages;
-        self.term = term;
+        self.messages = self.remaining(key) + messages;
+        self.key = key;
     }
 
-    fn remaining(&self, term: u32) -> u64 {
-        if self.term == term { self.messages } else { 0 }
+    fn remaining(&self, key: KeyId) -> u64 {
+        if self.key == key { self.messages } else { 0 }
     }
 }
 
@@ -86,17 +91,19 @@ impl Barrier {
         Err(LedgerError::Busy.into())
     }
 
-    /// Reserves message counts and rotates where a key nears its limit; called by the leader's
-    /// background task and before a reservation runs out.
+    /// Reserves message counts, and rotates where a key nears its limit or is of an earlier epoch;
+    /// called by the leader's background task and before a reservation runs out.
     ///
     /// # Errors
     /// As [`Self::rotate`].
     pub async fn maintain(&self) -> Result<(), BarrierError> {
         self.follow(&*self.ledger.view())?;
-        let term = self.term();
-        if self.reservation().remaining(term) >= self.limits.block_messages / 2 {
+        let keyring = self.keyring();
+        let reserved = self.reservation().remaining(key_id(&keyring));
+        if !keyring.is_outdated() && reserved >= self.limits.block_messages / 2 {
             return Ok(());
         }
+        drop(keyring);
         self.reserve_once(1).await
     }
 
@@ -105,7 +112,7 @@ impl Barrier {
     pub(crate) async fn take_messages(&self, messages: u64) -> Result<Arc<Keyring>, BarrierError> {
         for _ in 0..=ATTEMPTS_MAX {
             let keyring = self.keyring();
-            if self.reservation().take(keyring.term, messages) {
+            if !keyring.is_outdated() && self.reservation().take(key_id(&keyring), messages) {
                 return Ok(keyring);
             }
             self.reserve_once(messages).await.map_err(nothing_proposed)?;
@@ -119,6 +126,9 @@ impl Barrier {
         let view = self.ledger.view();
         self.follow(&*view)?;
         let keyring = self.keyring();
+        if keyring.is_outdated() {
+            return self.rotate_once(view).await.map(drop);
+        }
         let block = self.limits.block_messages.max(messages);
         let (reserved, revision) = self.read_count(&*view, keyring.term)?;
         if reserved.saturating_add(block) > self.limits.messages_per_key_max {
@@ -136,7 +146,7 @@ impl Barrier {
             ..Batch::default()
         };
         if applied(self.ledger.commit(batch).await?)? {
-            self.reservation().add(keyring.term, block);
+            self.reservation().add(key_id(&keyring), block);
         }
         Ok(())
     }
@@ -148,7 +158,8 @@ impl Barrier {
         let mut record = keyring::decode(&self.keyring_key, &self.cluster_id, &row)?;
         let newest = record.data_keys.iter().map(|key| key.term).max().unwrap_or(0);
         let term = newest.checked_add(1).ok_or_else(|| damaged("there is no term left"))?;
-        record.data_keys.push(keyring::make_data_key(&self.ports, term, view.stamped_ms()));
+        let epoch = view.epoch();
+        record.data_keys.push(keyring::make_data_key(&self.ports, term, view.stamped_ms(), epoch));
         drop(view);
         let batch = Batch {
             conditions: vec![
@@ -165,7 +176,7 @@ impl Barrier {
         if !applied(self.ledger.commit(batch).await?)? {
             return Ok(None);
         }
-        self.reservation().add(term, self.limits.block_messages);
+        self.reservation().add((epoch, term), self.limits.block_messages);
         self.follow(&*self.ledger.view())?;
         Ok(Some(term))
     }
@@ -200,6 +211,11 @@ impl Barrier {
     fn reservation(&self) -> MutexGuard<'_, Reservation> {
         self.reservation.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Names the key that seals.
+fn key_id(keyring: &Keyring) -> KeyId {
+    (keyring.made_in, keyring.term)
 }
 
 /// Whether the batch took effect; false where it lost a race.

@@ -128,6 +128,10 @@ pub(crate) struct Keyring {
     pub(crate) revision: u64,
     /// The term that seals.
     pub(crate) term: u32,
+    /// The epoch that the key of this term was made in.
+    pub(crate) made_in: u64,
+    /// The cluster's epoch when this row was read.
+    pub(crate) epoch: u64,
     data_keys: BTreeMap<u32, DataKey>,
     name_key_id: u8,
     name_secrets: BTreeMap<u8, SecretKey<32>>,
@@ -142,12 +146,15 @@ impl Keyring {
     pub(crate) fn new(
         row: &KeyringRow,
         revision: u64,
+        epoch: u64,
         cluster_id: [u8; 16],
     ) -> Result<Self, BarrierError> {
         let mut data_keys = BTreeMap::new();
         for key in &row.data_keys {
             data_keys.insert(key.term, DataKey::new(&secret(&key.key)?));
         }
+        let newest = row.data_keys.iter().max_by_key(|key| key.term);
+        let made_in = newest.map_or(0, |key| key.epoch);
         let mut name_secrets = BTreeMap::new();
         for key in &row.name_keys {
             let id = u8::try_from(key.id).map_err(|_| wrong_keyring())?;
@@ -163,6 +170,8 @@ impl Keyring {
         Ok(Self {
             revision,
             term,
+            made_in,
+            epoch,
             data_keys,
             name_key_id,
             name_secrets,
@@ -170,6 +179,12 @@ impl Keyring {
             hash_keys,
             cluster_id,
         })
+    }
+
+    /// Whether the key that would seal is of an earlier epoch. Its message count may have gone back
+    /// with the state, so it seals nothing more.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.made_in < self.epoch
     }
 
     /// The data key of a term, if this keyring has it.
@@ -238,18 +253,18 @@ fn hash_keys(secret: &SecretKey<32>, cluster_id: &[u8; 16]) -> [Locked<hmac::Key
 }
 
 /// The first keyring of a cluster.
-pub(crate) fn make_keyring(ports: &Ports, now_ms: u64) -> KeyringRow {
+pub(crate) fn make_keyring(ports: &Ports, now_ms: u64, epoch: u64) -> KeyringRow {
     KeyringRow {
         format: FORMAT.into(),
-        data_keys: vec![make_data_key(ports, 1, now_ms)],
+        data_keys: vec![make_data_key(ports, 1, now_ms, epoch)],
         name_keys: vec![NameKeyRow { id: 1, secret: make_secret(ports) }],
         hash_secret: make_secret(ports),
     }
 }
 
 /// A data key for a new term.
-pub(crate) fn make_data_key(ports: &Ports, term: u32, now_ms: u64) -> DataKeyRow {
-    DataKeyRow { term, key: make_secret(ports), installed_ms: now_ms }
+pub(crate) fn make_data_key(ports: &Ports, term: u32, now_ms: u64, epoch: u64) -> DataKeyRow {
+    DataKeyRow { term, key: make_secret(ports), installed_ms: now_ms, epoch }
 }
 
 fn make_secret(ports: &Ports) -> Vec<u8> {

@@ -207,6 +207,9 @@ pub trait LedgerView: Send + Sync {
     /// The cluster's stamped time at that revision.
     fn stamped_ms(&self) -> u64;
 
+    /// Rises where history does not simply go on: a recovery, a restore. 1 at first.
+    fn epoch(&self) -> u64;
+
     /// A row.
     ///
     /// # Errors

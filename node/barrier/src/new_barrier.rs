@@ -45,9 +45,10 @@ impl NewBarrier {
             wrap_root_key(&root_key, &cluster_id, recipient, ports.random::<12>())
         });
         let seal_row = seal_record::encode(&cluster_id, cluster_name, wrapped.collect());
-        let keyring = keyring::make_keyring(&ports, view.stamped_ms());
+        let keyring = keyring::make_keyring(&ports, view.stamped_ms(), view.epoch());
+        let read = (&keyring, 0, view.epoch());
         drop(view);
-        let barrier = Barrier::with_keyring(ledger, ports, cluster_id, root_key, (&keyring, 0))?;
+        let barrier = Barrier::with_keyring(ledger, ports, cluster_id, root_key, read)?;
         let rows = [
             Write { key: places::seal(), value: Some(seal_row) },
             barrier.own_write(places::keyring(), RecordKind::Keyring, &keyring::encode(&keyring)),

@@ -118,8 +118,12 @@ struct State {
     rows: BTreeMap<Key, Row>,
     directories: BTreeMap<Vec<Bytes>, u64>,
     sessions: BTreeSet<Bytes>,
+    restores: u64,
     requests: BTreeMap<(Bytes, u64), (Bytes, u64, Bytes)>,
 }
+
+/// Made by [`MemoryLedger::backup`].
+pub(crate) struct Backup(Arc<State>);
 
 type Hook = Box<dyn FnOnce(&MemoryLedger) + Send>;
 
@@ -172,6 +176,25 @@ impl MemoryLedger {
         state.rows.insert(key, Row { value, revision: state.revision });
     }
 
+    /// Everything as it is now.
+    pub(crate) fn backup(&self) -> Backup {
+        Backup(self.snapshot())
+    }
+
+    /// As a committed restore: the backup's rows, all of one new revision, in a new epoch.
+    pub(crate) fn restore(&self, backup: &Backup) {
+        let mut state = self.state.write().unwrap();
+        let mut restored = State::clone(&backup.0);
+        restored.revision = state.revision + 1;
+        restored.restores = state.restores + 1;
+        let revision = restored.revision;
+        restored.rows.values_mut().for_each(|row| row.revision = revision);
+        restored.directories.values_mut().for_each(|directory| *directory = revision);
+        restored.sessions.clear();
+        restored.requests.clear();
+        *state = Arc::new(restored);
+    }
+
     fn snapshot(&self) -> Arc<State> {
         Arc::clone(&self.state.read().unwrap())
     }
@@ -217,6 +240,10 @@ impl LedgerView for State {
 
     fn stamped_ms(&self) -> u64 {
         1000 + self.revision
+    }
+
+    fn epoch(&self) -> u64 {
+        1 + self.restores
     }
 
     fn get(&self, key: &Key) -> Result<Option<Row>, LedgerError> {

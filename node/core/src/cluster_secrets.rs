@@ -7,6 +7,10 @@ use zeroize::Zeroizing;
 use crate::update::update;
 use crate::{Core, Error, errors, rows};
 
+/// The name under which a cluster keeps the key that verifies its backups. It is public, and kept
+/// here so that it cannot be replaced without the cluster's keys.
+pub const BACKUP_PUBLIC_KEY: &str = "backup-public-key";
+
 impl Core {
     /// Keeps `bytes` under `name`, in place of what stood there.
     ///
@@ -25,10 +29,13 @@ impl Core {
     /// # Errors
     /// `Internal` where the record is damaged.
     pub fn cluster_secret(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let mut tx = self.barrier.transaction(self.barrier.ledger().view());
-        let row = tx.get(&rows::cluster_secret(name)).map_err(errors::from_barrier)?;
-        Ok(row.map(|row| Zeroizing::new(row.value.to_vec())))
+        get(&mut self.barrier.transaction(self.barrier.ledger().view()), name)
     }
+}
+
+pub(crate) fn get(tx: &mut Transaction, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    let row = tx.get(&rows::cluster_secret(name)).map_err(errors::from_barrier)?;
+    Ok(row.map(|row| Zeroizing::new(row.value.to_vec())))
 }
 
 pub(crate) fn put(tx: &mut Transaction, name: &str, bytes: &[u8]) -> Result<(), Error> {

@@ -22,6 +22,14 @@ pub(crate) fn unsupported_operation() -> Error {
     Error::new(ErrorCode::UnsupportedOperation, "unsupported operation")
 }
 
+/// For what a request cannot carry: the doors have ways of their own for it.
+pub(crate) fn not_a_stream() -> Error {
+    Error::new(
+        ErrorCode::UnsupportedOperation,
+        "a backup travels as raw bytes; use the HTTP endpoint, or SaveSnapshot and RestoreSnapshot",
+    )
+}
+
 pub(crate) fn outcome_unknown() -> Error {
     Error::new(
         ErrorCode::OutcomeUnknown,

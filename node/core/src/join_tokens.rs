@@ -41,6 +41,10 @@ struct JoinTokenRecord {
     secret: Vec<u8>,
     #[prost(uint64, tag = "2")]
     expires_ms: u64,
+    /// The cluster's epoch when it was made: a restore may bring a used token back, or take the use
+    /// of one away, so it is good in no other.
+    #[prost(uint64, tag = "3")]
+    epoch: u64,
 }
 
 impl Core {
@@ -100,6 +104,7 @@ impl JoinToken {
         let record = JoinTokenRecord {
             secret: self.secret.to_vec(),
             expires_ms: now_ms.saturating_add(ttl_ms),
+            epoch: tx.view().epoch(),
         };
         let row = rows::join_token(&self.id);
         tx.put(&row, record.encode_to_vec().into()).map_err(errors::from_barrier)
@@ -135,13 +140,14 @@ fn read(tx: &mut Transaction, id: &[u8], now_ms: u64) -> Result<Zeroizing<Vec<u8
     let record = JoinTokenRecord::decode(row.value)
         .map_err(|error| Error::internal(format!("a join token cannot be read: {error}")))?;
     let secret = Zeroizing::new(record.secret);
-    if record.expires_ms <= now_ms { Err(refused()) } else { Ok(secret) }
+    let is_over = record.expires_ms <= now_ms || record.epoch != tx.view().epoch();
+    if is_over { Err(refused()) } else { Ok(secret) }
 }
 
 fn refused() -> Error {
     Error::new(
         ErrorCode::PermissionDenied,
-        "the join token was used, is over or never existed; make a new one",
+        "the join token was used, is over, was made before a restore or never existed; make a new one",
     )
 }
 
@@ -152,7 +158,7 @@ mod tests {
     /// The layout on disk.
     #[test]
     fn golden_layout() {
-        let record = JoinTokenRecord { secret: vec![1, 2], expires_ms: 300 };
-        assert_eq!(hex::encode(record.encode_to_vec()), "0a02010210ac02");
+        let record = JoinTokenRecord { secret: vec![1, 2], expires_ms: 300, epoch: 1 };
+        assert_eq!(hex::encode(record.encode_to_vec()), "0a02010210ac021801");
     }
 }

@@ -52,9 +52,11 @@ mod tests;
 
 pub use self::core::{Core, CoreParts};
 pub use canonical::CanonicalPath;
+pub use cluster_secrets::BACKUP_PUBLIC_KEY;
 pub use conclave_mount::{Access, EngineError as Error, ErrorCode, Operation};
 pub use join_tokens::JoinToken;
 pub use limits::is_root_namespace;
-pub use operator::{Member, MemberList, Operator};
+pub use operator::{Member, MemberHealth, MemberList, Operator};
+pub use pipeline::Admitted;
 pub use registry::EngineRegistry;
 pub use request::{Idempotency, ReadLevel, Request, Response, Token};

@@ -23,7 +23,50 @@ use crate::update::ATTEMPTS_MAX;
 use crate::{Access, Core, Error, Request, Response, Token};
 use crate::{errors, idempotency, limits, storage, sys, token};
 
+/// Proof that a caller may do what one of the streaming routes does. Nothing but [`Core::admit`] can
+/// make one, and the node asks for it before it moves a byte.
+pub struct Admitted {
+    revision: u64,
+}
+
+impl Admitted {
+    /// Everything acknowledged before the caller was admitted is at or below it.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
 impl Core {
+    /// Decides whether the caller of a route that streams may do so; what it moves is the node's
+    /// business then.
+    ///
+    /// # Errors
+    /// As of a read; `UnsupportedOperation` for any other route.
+    pub async fn admit(&self, request: &Request) -> Result<Admitted, Error> {
+        let admitted = match self.ports.within(request.time_limit, self.check(request)).await {
+            Ok(admitted) => admitted,
+            Err(Elapsed) => Err(Progress::default().out_of_time()),
+        };
+        admitted.map_err(|error| errors::log_internal(&request.id, error))
+    }
+
+    async fn check(&self, request: &Request) -> Result<Admitted, Error> {
+        let path = CanonicalPath::new(&request.path, request.operation)?;
+        limits::check(request)?;
+        let token = request.token.as_ref().ok_or_else(errors::permission_denied)?;
+        let ledger = self.barrier.ledger();
+        ledger.read_barrier().await.map_err(errors::from_ledger)?;
+        let mut tx = self.barrier.transaction(ledger.view());
+        let _permit: Permit = token::authorise(&self.barrier, &mut tx, token)?;
+        match self.mounts.at(&mut tx)?.route(&path, &self.engines)? {
+            Target::System { route, .. } if route.streams(request.operation) => {
+                Ok(Admitted { revision: tx.view().revision() })
+            }
+            _ => Err(errors::unsupported_operation()),
+        }
+    }
+
     /// Serves one request, wherever [`Core::access`] says that it must run.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ struct State {
     rows: BTreeMap<Key, Row>,
     directories: BTreeMap<Vec<Bytes>, u64>,
     sessions: BTreeMap<Bytes, Session>,
+    restores: u64,
 }
 
 #[derive(Clone, Default)]
@@ -94,6 +95,17 @@ impl MemoryLedger {
             }
         }
         all
+    }
+
+    /// Begins another epoch with the rows as they are, as a restore of a backup made just now.
+    pub(crate) fn restore(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.revision += 1;
+        state.restores += 1;
+        let revision = state.revision;
+        state.rows.values_mut().for_each(|row| row.revision = revision);
+        state.directories.values_mut().for_each(|directory| *directory = revision);
+        state.sessions.clear();
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -257,6 +269,10 @@ impl LedgerView for State {
 
     fn stamped_ms(&self) -> u64 {
         self.stamped_ms
+    }
+
+    fn epoch(&self) -> u64 {
+        1 + self.restores
     }
 
     fn get(&self, key: &Key) -> Result<Option<Row>, LedgerError> {

@@ -13,6 +13,8 @@ pub const API_VERSION: &str = concat!("1.17.0+conclave.", env!("CARGO_PKG_VERSIO
 pub struct GatewayConfig {
     /// The longest body.
     pub request_bytes_max: usize,
+    /// The longest backup that is taken. It is never held in memory.
+    pub backup_bytes_max: u64,
     /// How long a request may take, from its arrival.
     pub time_limit: Duration,
     /// Whether `sys/metrics` answers without a token.
@@ -25,6 +27,7 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             request_bytes_max: 32 << 20,
+            backup_bytes_max: 64 << 30,
             time_limit: Duration::from_secs(90),
             unauthenticated_metrics: false,
             tls: true,

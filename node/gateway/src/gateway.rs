@@ -14,7 +14,7 @@ use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, Version};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::server::conn::auto::Builder;
 use tokio::sync::watch;
@@ -70,7 +70,7 @@ impl Gateway {
         limits: Limits,
     ) -> Self {
         let admission = Arc::new(Admission::new(&config, &limits, ports.clone()));
-        let caller = Caller::new(service, ports.clone(), &config);
+        let caller = Caller::new(service, ports.clone(), &config, &limits);
         let inner = Inner {
             builder: connection_builder(&ports, &limits),
             http: HttpDoor::new(
@@ -161,7 +161,7 @@ impl Inner {
         );
         let mut answer = self.http.refuse(refusal, peer);
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        answer.map(|body| Either::Left(Full::new(body)))
+        answer
     }
 
     /// Answers one request. A panic below becomes an answer as well, and the connection lives on.
@@ -177,19 +177,23 @@ impl Inner {
         let answer = answer.unwrap_or_else(|_| {
             self.http.refuse(Refusal::internal("an HTTP handler panicked"), peer)
         });
-        let answer = if is_bare { without_body(answer) } else { answer };
-        answer.map(|body| Either::Left(Full::new(body)))
+        if is_bare { without_body(answer) } else { answer }
     }
 }
 
 /// The answer to HEAD: what GET would say of its body, without the body. Over HTTP/1 hyper does the
 /// same; over HTTP/2 it sends what it is given, which the peer must take for a protocol error.
-fn without_body(mut answer: Response<Bytes>) -> Response<Bytes> {
-    let body = std::mem::take(answer.body_mut());
-    if !body.is_empty() {
-        answer.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+fn without_body(answer: Response<AnswerBody>) -> Response<AnswerBody> {
+    let (mut head, body) = answer.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        head.headers.insert(CONTENT_LENGTH, length.into());
     }
-    answer
+    Response::from_parts(head, whole(Bytes::new()))
+}
+
+/// A body that is there in full.
+pub(crate) fn whole(body: Bytes) -> AnswerBody {
+    Either::Left(Full::new(body))
 }
 
 /// gRPC needs HTTP/2; over HTTP/1 its content type means nothing.

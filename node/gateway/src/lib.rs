@@ -13,6 +13,7 @@ mod http;
 mod grpc;
 
 mod admission;
+mod backup;
 mod caller;
 mod codes;
 mod config;

@@ -39,7 +39,7 @@ pub(crate) fn route_template(path: &str) -> &'static str {
 }
 
 /// The first that fits counts.
-const SYS_ROUTES: [&str; 18] = [
+const SYS_ROUTES: [&str; 22] = [
     "sys/health",
     "sys/init",
     "sys/seal-status",
@@ -57,6 +57,10 @@ const SYS_ROUTES: [&str; 18] = [
     "sys/storage/raft/join",
     "sys/storage/raft/join-token",
     "sys/storage/raft/remove-peer",
+    "sys/storage/raft/promote",
+    "sys/storage/raft/demote",
+    "sys/storage/raft/snapshot",
+    "sys/storage/raft/snapshot-force",
     "sys/internal/*",
 ];
 

@@ -6,4 +6,5 @@ mod grpc;
 mod http2;
 mod paths;
 mod routes;
+mod snapshot;
 mod support;

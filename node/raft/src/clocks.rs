@@ -21,21 +21,31 @@ const CLOCK_SPREAD_MS_MAX: u64 = 5_000;
 /// Between two warnings that the clocks differ.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long every voter is asked before wall clocks count, in election timeouts: one that is slow
+/// to answer may have heard a time.
+const PATIENCE_ELECTIONS: u32 = 2;
+
 /// Runs until the time is known, which it then stays, or until the node stops.
 pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
-    let mut warned_at = None;
+    let patience = node.config.election_timeout_max * PATIENCE_ELECTIONS;
+    let (mut warned_at, mut asking_since) = (None, None);
     while !node.flags.stopping() && node.time.now().is_none() {
         if node.is_leader() {
-            match settle(&node).await {
+            let now = node.ports.clock.monotonic();
+            let patient = now < *asking_since.get_or_insert(now) + patience;
+            match settle(&node, patient).await {
                 Ok(cluster_ms) => node.time.hear(cluster_ms),
-                Err(discord) => warn(&node, &discord, &mut warned_at),
+                Err(NoTime::Waiting) => {}
+                Err(NoTime::Discord(discord)) => warn(&node, &discord, &mut warned_at),
             }
+        } else {
+            asking_since = None;
         }
         node.pause(node.config.heartbeat / 4).await;
     }
 }
 
-async fn settle<R: AsyncRuntime>(node: &Node<R>) -> Result<u64, Discord> {
+async fn settle<R: AsyncRuntime>(node: &Node<R>, patient: bool) -> Result<u64, NoTime> {
     let voters = node.voters();
     let own = Reading {
         node_id: node.config.node_id,
@@ -50,11 +60,14 @@ async fn settle<R: AsyncRuntime>(node: &Node<R>) -> Result<u64, Discord> {
     readings.extend(voters.contains(&own.node_id).then_some(own));
     let now = node.ports.clock.monotonic();
     readings.iter_mut().for_each(|reading| reading.bring_to(now));
-    agree(&readings, voters.len() / 2 + 1)
+    if patient && may_still_hear(&readings, voters.len()) {
+        return Err(NoTime::Waiting);
+    }
+    agree(&readings, voters.len() / 2 + 1).map_err(NoTime::Discord)
 }
 
 async fn ask<R: AsyncRuntime>(node: &Node<R>, target: Target) -> Option<Reading> {
-    let request = v1::StatusRequest { from: node.config.node_id, hash_index: 0 };
+    let request = v1::StatusRequest { from: node.config.node_id, ..Default::default() };
     let answer = node.transport.status(&target, request);
     match node.ports.within(node.config.heartbeat, answer).await {
         Ok(Ok(status)) => Some(Reading {
@@ -107,6 +120,13 @@ impl Reading {
 }
 
 /// Why there is no time.
+enum NoTime {
+    /// Some voter did not answer yet.
+    Waiting,
+    Discord(Discord),
+}
+
+/// Clocks that do not agree, or too few of them.
 #[derive(Debug, PartialEq, Eq)]
 struct Discord {
     /// By node, of those that answered.
@@ -124,6 +144,11 @@ impl Discord {
         });
         each.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether some voter that did not answer yet may have heard a time, and nobody else has.
+fn may_still_hear(readings: &[Reading], voters: usize) -> bool {
+    readings.len() < voters && readings.iter().all(|reading| reading.cluster_ms == 0)
 }
 
 /// The time to begin with.

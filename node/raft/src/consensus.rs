@@ -167,6 +167,8 @@ pub struct RaftStatus {
     pub quarantined: bool,
     /// A peer has a later epoch and no place for this node: it has stopped.
     pub fenced: bool,
+    /// A peer saw more on its disk than is there: it has stopped.
+    pub rolled_back: bool,
     /// Its disk is at the reserve or too slow to lead.
     pub unfit: bool,
     /// The epoch of what it applied.

@@ -1,34 +1,44 @@
-//! Replicas compare the hash of their state, and the odd one out stops.
+//! Members ask one another how they are doing: replicas compare the hash of their state, and the
+//! odd one out stops; so does one that the cluster goes on without.
 //!
 //! Apply is deterministic, so at equal index all hashes are equal, unless a disk, a memory or a
-//! bug changed one. The index compared is this node's newest checkpoint.
+//! bug changed one. The index compared is this node's newest checkpoint. What the peers have on
+//! disk is noted on the way, see [`crate::witness`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_ports::Elapsed;
 use conclave_proto::v1;
 use conclave_store::state::StateHash;
 use futures::future::join_all;
 use openraft::AsyncRuntime;
 
+use crate::greeting::fenced;
 use crate::node::Node;
+use crate::{PeerError, Target};
 
-/// Between two comparisons.
+/// Between two rounds.
 const EXCHANGE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Compares until the node stops, or until it finds that it is the odd one out.
+/// Asks until the node stops, or until it finds that it must not take part.
 pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
     let mut compared = 0;
     while !node.flags.stopping() {
         node.pause(EXCHANGE_INTERVAL).await;
-        let Some((index, own)) = node.state.checkpoint() else { continue };
-        if index == compared || node.flags.stopping() {
-            continue;
+        if node.flags.stopping() {
+            return;
         }
-        let answers = ask(&node, index).await;
-        match judge(node.config.node_id, own, &answers, &node.voters()) {
+        let checkpoint = node.state.checkpoint().filter(|(index, _)| *index != compared);
+        let answers = ask(&node, checkpoint.map_or(0, |(index, _)| index)).await;
+        if let Some(Answer::Fences { node_id, epoch }) =
+            answers.iter().find(|answer| matches!(answer, Answer::Fences { .. }))
+        {
+            fence(&node, *node_id, *epoch).await;
+            return;
+        }
+        let Some((index, own)) = checkpoint else { continue };
+        match judge(node.config.node_id, own, &hashes(&answers), &node.voters()) {
             Verdict::Alone => {
                 quarantine(&node, index).await;
                 return;
@@ -51,17 +61,62 @@ pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
     }
 }
 
-/// Every peer's hash at `index`, of those that know it.
-async fn ask<R: AsyncRuntime>(node: &Node<R>, index: u64) -> Vec<(u64, StateHash)> {
+/// What a peer answered.
+enum Answer {
+    /// Its hash at the index asked for, where it knows it.
+    Status { node_id: u64, hash: Option<StateHash> },
+    /// It has a later epoch and no place for this node.
+    Fences { node_id: u64, epoch: u64 },
+}
+
+fn hashes(answers: &[Answer]) -> Vec<(u64, StateHash)> {
+    let known = answers.iter().filter_map(|answer| match answer {
+        Answer::Status { node_id, hash } => Some((*node_id, (*hash)?)),
+        Answer::Fences { .. } => None,
+    });
+    known.collect()
+}
+
+/// Asks every peer; `index` is where its hash is wanted, 0 for none.
+async fn ask<R: AsyncRuntime>(node: &Node<R>, index: u64) -> Vec<Answer> {
     let asked = node.peers().into_iter().map(|target| async move {
-        let request = v1::StatusRequest { from: node.config.node_id, hash_index: index };
+        let node_id = target.node_id;
+        let request = v1::StatusRequest {
+            from: node.config.node_id,
+            hash_index: index,
+            // It may be one that greeted nobody, because it no longer knows anybody.
+            seen: node.seen.of(node_id),
+        };
         let answer = node.transport.status(&target, request);
-        match node.ports.within(node.config.election_timeout_max, answer).await {
-            Ok(Ok(status)) => Some((target.node_id, hash(&status.state_hash)?)),
-            Ok(Err(_)) | Err(Elapsed) => None,
+        match node.ports.within(node.config.election_timeout_max, answer).await.ok()? {
+            Ok(status) if status.not_a_member => says_fenced(node, node_id, status.epoch),
+            Ok(status) => {
+                node.note_peer(node_id, &status);
+                Some(Answer::Status { node_id, hash: hash(&status.state_hash) })
+            }
+            // It may have dropped this node from its members: a greeting it answers to anybody.
+            Err(PeerError::Refused { .. }) => greet(node, &target).await,
+            Err(PeerError::Unreachable { .. }) => None,
         }
     });
     join_all(asked).await.into_iter().flatten().collect()
+}
+
+async fn greet<R: AsyncRuntime>(node: &Node<R>, target: &Target) -> Option<Answer> {
+    let request = v1::GreetRequest { own: Some(node.own()), epoch: node.epoch.get() };
+    let answer = node.transport.greet(target, request);
+    let reply = node.ports.within(node.config.election_timeout_max, answer).await.ok()?.ok()?;
+    if reply.removed { says_fenced(node, target.node_id, reply.epoch) } else { None }
+}
+
+/// A peer of this epoch that lacks this node lags behind, or this node does: the log will tell.
+fn says_fenced<R: AsyncRuntime>(node: &Node<R>, node_id: u64, epoch: u64) -> Option<Answer> {
+    // One that has not applied its own addition yet may only be new.
+    let members = node.state.applied().membership.and_then(|stored| stored.membership);
+    let is_member = members.is_some_and(|members| {
+        members.members.iter().any(|one| one.node_id == node.config.node_id)
+    });
+    (is_member && epoch > node.epoch.get()).then_some(Answer::Fences { node_id, epoch })
 }
 
 fn hash(bytes: &[u8]) -> Option<StateHash> {
@@ -103,6 +158,13 @@ fn judge(
     }
     let odd: BTreeSet<u64> = differing().map(|(id, _)| *id).collect();
     if odd.is_empty() { Verdict::Equal } else { Verdict::Odd(odd) }
+}
+
+async fn fence<R: AsyncRuntime>(node: &Node<R>, node_id: u64, epoch: u64) {
+    tracing::error!("{}", fenced(node_id, epoch));
+    node.flags.fence();
+    node.changes.bump();
+    node.stop().await;
 }
 
 async fn quarantine<R: AsyncRuntime>(node: &Node<R>, index: u64) {

@@ -12,19 +12,28 @@
 
 // The face, the node behind it, and how it starts.
 mod consensus;
+mod fetch;
 mod node;
+mod reconcile;
 mod start;
 
 // What a node does when it is asked, and by itself.
 mod caretaker;
 mod clocks;
+mod compaction;
+mod disk_watch;
 mod greeting;
 mod hash_exchange;
+mod holds;
+mod lack;
 mod membership;
 mod observer;
 mod propose;
 mod read_barrier;
 mod receive;
+mod receiving;
+mod succession;
+mod witness;
 
 // What openraft is given: storage, network, types.
 mod convert;
@@ -50,4 +59,4 @@ pub use consensus::{
 pub use greeting::{Greeter, StaysOut};
 pub use openraft::impls::TokioRuntime;
 pub use start::start;
-pub use transport::{PeerError, PeerTransport, Target};
+pub use transport::{PeerError, PeerTransport, SnapshotParts, Target};

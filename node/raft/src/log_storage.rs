@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
 
 use conclave_store::log::{Done, Log};
 use futures::Stream;
@@ -16,6 +17,7 @@ use openraft::{AsyncRuntime, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
 use crate::convert::{decode, encode};
+use crate::progress::Progress;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// Entries of one append request end after this many bytes: with one largest command on top a
@@ -27,6 +29,8 @@ const APPLY_READ_BYTES: usize = 4 * 1024 * 1024;
 /// The writing half.
 pub(crate) struct LogStorage<R> {
     log: Log,
+    /// The newest term whose vote is on disk.
+    vote_saved: Arc<Progress>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -38,7 +42,12 @@ pub(crate) struct LogReader<R> {
 
 impl<R> LogStorage<R> {
     pub(crate) fn new(log: Log) -> Self {
-        Self { log, runtime: PhantomData }
+        let vote_saved = Arc::new(Progress::at(log.vote().map_or(0, |vote| vote.term)));
+        Self { log, vote_saved, runtime: PhantomData }
+    }
+
+    pub(crate) fn vote_saved(&self) -> Arc<Progress> {
+        self.vote_saved.clone()
     }
 }
 
@@ -60,7 +69,9 @@ impl<R: AsyncRuntime> RaftLogStorage<TypeConfig<R>> for LogStorage<R> {
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let (done, on_disk) = durable();
         self.log.save_vote(encode::vote(vote), done);
-        settled(on_disk).await
+        settled(on_disk).await?;
+        self.vote_saved.raise(vote.leader_id.term);
+        Ok(())
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig<R>>) -> io::Result<()>

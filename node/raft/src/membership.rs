@@ -1,15 +1,13 @@
-//! Who votes, and who leads.
+//! Who votes.
 //!
 //! A joiner is a learner until it has caught up, so that it never counts towards a quorum it
-//! cannot serve. Leadership is handed only to a voter that answered just now, is unsealed and has
-//! the log: a transfer to a dead node costs more than an election.
+//! cannot serve. A voter goes only where the rest has a live quorum of its own. One change is under
+//! way at a time. Who leads next is another question, see [`crate::succession`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use conclave_ports::Elapsed;
 use conclave_proto::v1;
-use futures::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{
     ChangeMembershipError, ClientWriteError, ForwardReason, InitializeError, RaftError,
@@ -18,12 +16,12 @@ use openraft::{AsyncRuntime, ChangeMembers, Instant, ServerState, alias};
 
 use crate::convert::decode;
 use crate::node::Node;
-use crate::observe::{MetricsOf, peers, target};
+use crate::observe::{MetricsOf, peers};
 use crate::types::{MemberInfo, Membership, TypeConfig};
 use crate::{AddMember, MembershipError, Target};
 
 /// A log that is at most this many entries behind the leader's has caught up.
-const LAG_ENTRIES_MAX: u64 = 64;
+pub(crate) const LAG_ENTRIES_MAX: u64 = 64;
 /// How long an addition waits for the joiner to catch up, in election timeouts. After that the
 /// promotion goes on in the background.
 const CATCH_UP_ELECTIONS: u32 = 12;
@@ -33,11 +31,12 @@ const QUORUM_CHECK_ELECTIONS: u32 = 2;
 const CHANGE_ELECTIONS: u32 = 6;
 
 type Change = ChangeMembers<u64, MemberInfo>;
-type Changed<T> = Result<T, MembershipError>;
+pub(crate) type Changed<T> = Result<T, MembershipError>;
 
 impl<R: AsyncRuntime> Node<R> {
     pub(crate) async fn bootstrap_alone(&self, member: v1::Member) -> Changed<()> {
-        let (node_id, info) = decode::member(&member);
+        let (node_id, mut info) = decode::member(&member);
+        info.voter_wanted = true;
         if node_id != self.config.node_id {
             return refused("a node bootstraps a cluster of itself only");
         }
@@ -98,8 +97,8 @@ impl<R: AsyncRuntime> Node<R> {
         let Ok(_permit) = self.changing.try_acquire() else { return };
         let limit = self.config.election_timeout_max;
         let step = next_step(&self.metrics.borrow_watched(), limit);
-        let Some(step) = step else { return };
-        if let Err(error) = self.bounded(CHANGE_ELECTIONS, self.commit(step)).await {
+        let Some((step, keep)) = step else { return };
+        if let Err(error) = self.bounded(CHANGE_ELECTIONS, self.commit(step, keep)).await {
             tracing::debug!(%error, "the membership is not yet as wanted");
         }
     }
@@ -113,40 +112,88 @@ impl<R: AsyncRuntime> Node<R> {
         if !known.voter {
             return self.change(Change::RemoveNodes(ids)).await;
         }
+        self.may_go(node_id).await?;
+        // So that whoever ends a change that is cut short knows that this one does not stay.
+        self.want_vote(node_id, &known.info, true).await?;
+        self.change(Change::RemoveVoters(ids)).await
+    }
+
+    /// A learner becomes a voter.
+    pub(crate) async fn promote(&self, node_id: u64) -> Changed<()> {
+        self.must_lead()?;
+        let Some(known) = self.known(node_id) else {
+            return refused("no such member");
+        };
+        self.want_vote(node_id, &known.info, true).await?;
+        if known.voter { Ok(()) } else { self.until_it_votes(node_id).await }
+    }
+
+    /// A voter becomes a learner. The wish is written first: a learner that is wanted as voter
+    /// would be promoted again, and a voter that is not stays as learner, whoever ends the change.
+    pub(crate) async fn demote(&self, node_id: u64) -> Changed<()> {
+        self.must_lead()?;
+        let Some(known) = self.known(node_id) else {
+            return refused("no such member");
+        };
+        if known.voter {
+            self.may_go(node_id).await?;
+        }
+        self.want_vote(node_id, &known.info, false).await?;
+        if !known.voter {
+            return Ok(());
+        }
+        self.change_keeping(Change::RemoveVoters(BTreeSet::from([node_id])), true).await
+    }
+
+    async fn want_vote(&self, node_id: u64, known: &MemberInfo, wanted: bool) -> Changed<()> {
+        if known.voter_wanted == wanted {
+            return Ok(());
+        }
+        let info = MemberInfo { voter_wanted: wanted, ..known.clone() };
+        self.change(Change::SetNodes(BTreeMap::from([(node_id, info)]))).await
+    }
+
+    /// Whether the cluster can do without this voter. A leader that is to go hands over first.
+    async fn may_go(&self, node_id: u64) -> Changed<()> {
         if self.voters().len() == 1 {
-            return refused("the last voter cannot be removed");
+            return refused("the last voter must stay; add another one first");
         }
         if node_id == self.config.node_id {
-            // Whoever leads next removes this node: the caller asks it.
+            // Whoever leads next takes this node's vote: the caller asks it.
             self.transfer().await?;
             return Err(MembershipError::NotLeader);
         }
-        // Removing a live voter while others are dead would end the quorum for good.
+        // Taking the vote of a live node while others are dead would end the quorum for good.
         let age_max = self.config.election_timeout_max;
         let own = self.config.node_id;
         let keeps = |metrics: &MetricsOf<R>| keeps_quorum_without(metrics, node_id, own, age_max);
         if self.bounded(QUORUM_CHECK_ELECTIONS, self.until(keeps)).await.is_err() {
             return refused("too few of the remaining voters answer; bring them back first");
         }
-        self.change(Change::RemoveVoters(ids)).await
+        Ok(())
     }
 
-    /// Commits a change, waiting for one that is under way to end first.
+    /// Commits a change after which a voter that goes is gone.
     async fn change(&self, change: Change) -> Changed<()> {
+        self.change_keeping(change, false).await
+    }
+
+    /// Commits a change, waiting for one that is under way to end first. `keep`: a voter that goes
+    /// stays as learner.
+    async fn change_keeping(&self, change: Change, keep: bool) -> Changed<()> {
         let changing = async {
             let _permit =
                 self.changing.acquire().await.map_err(|_| MembershipError::Unavailable)?;
-            self.commit(change).await
+            self.commit(change, keep).await
         };
         self.bounded(CHANGE_ELECTIONS, changing).await
     }
 
     /// The caller holds `changing`. A change takes two entries; where its caller gives up between
     /// them, or the leader dies, [`Self::tend_members`] writes the second.
-    async fn commit(&self, change: Change) -> Changed<()> {
+    async fn commit(&self, change: Change, keep: bool) -> Changed<()> {
         loop {
-            // A voter that goes is never kept as learner: it would be promoted again.
-            let result = self.raft.change_membership(change.clone(), false).await;
+            let result = self.raft.change_membership(change.clone(), keep).await;
             match result.map_err(refusal::<R>) {
                 Ok(_) => return Ok(()),
                 Err(Refusal::Later) => self.ports.clock.sleep(self.config.heartbeat).await,
@@ -155,57 +202,11 @@ impl<R: AsyncRuntime> Node<R> {
         }
     }
 
-    pub(crate) async fn transfer(&self) -> Changed<()> {
-        self.must_lead()?;
-        let successor = self.successor().await?;
-        let node_id = self.config.node_id;
-        tracing::info!(to = successor.node_id, "handing leadership over");
-        let asked = self.raft.trigger().transfer_leader(successor.node_id).await;
-        asked.map_err(|_| MembershipError::Unavailable)?;
-        let led = |metrics: &MetricsOf<R>| metrics.current_leader.is_some_and(|id| id != node_id);
-        self.bounded(2, self.until(led)).await
-    }
-
-    /// The best voter to lead next, among those that answer.
-    async fn successor(&self) -> Changed<Target> {
-        let (last, candidates) = self.candidates();
-        let limit = self.config.election_timeout_min;
-        let asked = candidates.into_iter().map(|target| async move {
-            let request = v1::StatusRequest { from: self.config.node_id, hash_index: 0 };
-            let answer = self.transport.status(&target, request);
-            match self.ports.within(limit, answer).await {
-                Ok(Ok(status)) => Some((target, status)),
-                Ok(Err(_)) | Err(Elapsed) => None,
-            }
-        });
-        let answers = join_all(asked).await.into_iter().flatten();
-        let fit = answers
-            .filter(|(_, status)| !status.sealed)
-            .map(|(target, status)| (status.last_log_id.map_or(0, |id| id.index), target))
-            .filter(|(index, _)| index.saturating_add(LAG_ENTRIES_MAX) >= last);
-        // Of equals the lowest id, so that a run can be repeated.
-        let best = fit.reduce(|best, next| if next.0 > best.0 { next } else { best });
-        best.map(|(_, target)| target).ok_or_else(|| {
-            MembershipError::Refused("no other voter is live, caught up and unsealed".to_owned())
-        })
-    }
-
-    /// The last index, and the other voters that acknowledged something recently.
-    fn candidates(&self) -> (u64, Vec<Target>) {
-        let metrics = self.metrics.borrow_watched();
-        let members = metrics.membership_config.membership();
-        let voters = members.voter_ids().filter(|id| *id != self.config.node_id);
-        let live =
-            voters.filter(|id| acked_within(&metrics, *id, self.config.election_timeout_max));
-        let targets = live.filter_map(|id| target(members, id)).collect();
-        (metrics.last_log_index.unwrap_or(0), targets)
-    }
-
     pub(crate) fn is_leader(&self) -> bool {
         self.metrics.borrow_watched().state == ServerState::Leader
     }
 
-    fn must_lead(&self) -> Changed<()> {
+    pub(crate) fn must_lead(&self) -> Changed<()> {
         if self.is_leader() { Ok(()) } else { Err(MembershipError::NotLeader) }
     }
 
@@ -225,7 +226,7 @@ impl<R: AsyncRuntime> Node<R> {
         Some(Known { info, voter: members.voter_ids().any(|id| id == node_id) })
     }
 
-    async fn bounded<T>(
+    pub(crate) async fn bounded<T>(
         &self,
         elections: u32,
         work: impl Future<Output = Changed<T>>,
@@ -235,7 +236,7 @@ impl<R: AsyncRuntime> Node<R> {
     }
 
     /// Completes once the metrics look as wanted.
-    async fn until(&self, wanted: impl Fn(&MetricsOf<R>) -> bool + Send) -> Changed<()> {
+    pub(crate) async fn until(&self, wanted: impl Fn(&MetricsOf<R>) -> bool + Send) -> Changed<()> {
         let mut metrics = self.metrics.clone();
         loop {
             if wanted(&metrics.borrow_and_update()) {
@@ -268,19 +269,28 @@ fn is_committed<R: AsyncRuntime>(metrics: &MetricsOf<R>) -> bool {
     set_by <= metrics.local_committed.map(|id| id.index)
 }
 
-/// What a leader does next about its members.
-fn next_step<R: AsyncRuntime>(metrics: &MetricsOf<R>, age_max: Duration) -> Option<Change> {
+/// What a leader does next about its members, and whether a voter that goes stays as learner.
+fn next_step<R: AsyncRuntime>(metrics: &MetricsOf<R>, age_max: Duration) -> Option<(Change, bool)> {
     if metrics.state != ServerState::Leader || !is_committed(metrics) {
         return None;
     }
+    let members = metrics.membership_config.membership();
     if !is_settled(metrics) {
-        return Some(Change::AddVoterIds(BTreeSet::new()));
+        return Some((Change::AddVoterIds(BTreeSet::new()), goes_as_learner(members)));
     }
-    let waiting = waiting_learners(metrics.membership_config.membership());
+    let waiting = waiting_learners(members);
     // A learner that does not answer would only be missing from the quorum.
     let ready = |id: &u64| caught_up(metrics, *id) && acked_within(metrics, *id, age_max);
     let next = waiting.into_iter().find(ready)?;
-    Some(Change::AddVoterIds(BTreeSet::from([next])))
+    Some((Change::AddVoterIds(BTreeSet::from([next])), false))
+}
+
+/// Whether the voter that a change under way takes out was demoted, not removed.
+fn goes_as_learner(members: &Membership) -> bool {
+    let configs = members.get_joint_config();
+    let stays = configs.last().cloned().unwrap_or_default();
+    let mut going = members.voter_ids().filter(|id| !stays.contains(id));
+    going.any(|id| members.get_node(&id).is_some_and(|info| !info.voter_wanted))
 }
 
 /// Learners that are to vote, ascending.
@@ -308,7 +318,11 @@ fn keeps_quorum_without<R: AsyncRuntime>(
     live.count() * 2 > rest.len()
 }
 
-fn acked_within<R: AsyncRuntime>(metrics: &MetricsOf<R>, node_id: u64, age_max: Duration) -> bool {
+pub(crate) fn acked_within<R: AsyncRuntime>(
+    metrics: &MetricsOf<R>,
+    node_id: u64,
+    age_max: Duration,
+) -> bool {
     let acks = metrics.heartbeat.as_ref().and_then(|acks| acks.get(&node_id));
     let Some(Some(acked)) = acks else { return false };
     let acked: &alias::InstantOf<TypeConfig<R>> = acked;

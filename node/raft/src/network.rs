@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use conclave_ports::{Elapsed, Ports};
 use conclave_proto::v1;
+use conclave_store::log::Log;
+use conclave_store::snapshot::SnapshotStore;
 use futures::future::{BoxFuture, Either};
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
@@ -25,6 +27,7 @@ use openraft::{AsyncRuntime, OptionalSend, RaftNetworkFactory};
 
 use crate::cluster_time::ClusterTime;
 use crate::convert::{decode, encode};
+use crate::holds::{Begun, Holds};
 use crate::snapshot::{Snapshot, StoredSnapshot};
 use crate::types::{MemberInfo, TypeConfig, Vote};
 use crate::{PeerError, PeerTransport, Target};
@@ -38,6 +41,9 @@ pub(crate) struct Network<R> {
     /// This node.
     pub(crate) from: u64,
     pub(crate) transport: Arc<dyn PeerTransport>,
+    pub(crate) log: Log,
+    pub(crate) snapshots: SnapshotStore,
+    pub(crate) holds: Arc<Holds>,
     pub(crate) ports: Ports,
     pub(crate) time: Arc<ClusterTime>,
     pub(crate) retry: Retry,
@@ -72,6 +78,9 @@ pub(crate) struct Client<R> {
     from: u64,
     target: Target,
     transport: Arc<dyn PeerTransport>,
+    log: Log,
+    snapshots: SnapshotStore,
+    holds: Arc<Holds>,
     ports: Ports,
     time: Arc<ClusterTime>,
     retry: Retry,
@@ -91,6 +100,9 @@ impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network<R> {
             from: self.from,
             target: Target { node_id: target, member: encode::member(target, node) },
             transport: self.transport.clone(),
+            log: self.log.clone(),
+            snapshots: self.snapshots.clone(),
+            holds: self.holds.clone(),
             ports: self.ports.clone(),
             time: self.time.clone(),
             retry: self.retry,
@@ -357,8 +369,18 @@ impl<R: AsyncRuntime> NetSnapshot<TypeConfig<R>> for Client<R> {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig<R>>, StreamingError<TypeConfig<R>>> {
+        // What follows it in the log is held for as long as this lives, and until it is caught up.
+        let _held = self.holds.begin(
+            self.target.node_id,
+            Begun {
+                last: snapshot.meta.last_log_id.map_or(0, |id| id.index),
+                bytes: snapshot.snapshot.0.file_bytes().unwrap_or(0),
+                written: self.log.figures().bytes,
+            },
+        );
         let pulled = Arc::new(AtomicU64::new(0));
-        let parts = snapshot_parts(self.from, &vote, snapshot.snapshot, pulled.clone());
+        let store = self.snapshots.clone();
+        let parts = snapshot_parts(self.from, &vote, snapshot.snapshot, store, pulled.clone());
         let sending = self.transport.snapshot(&self.target, parts);
         let sending = std::pin::pin!(self.while_pulled(sending, pulled));
         let reply = match futures::future::select(std::pin::pin!(cancel), sending).await {
@@ -372,11 +394,12 @@ impl<R: AsyncRuntime> NetSnapshot<TypeConfig<R>> for Client<R> {
 }
 
 /// Reads the snapshot as the transport asks for more. A read error ends the stream early; the
-/// receiver then misses records and refuses the whole.
+/// receiver then misses records and refuses the whole, and the next try sends another snapshot.
 fn snapshot_parts(
     from: u64,
     vote: &Vote,
     snapshot: StoredSnapshot,
+    store: SnapshotStore,
     pulled: Arc<AtomicU64>,
 ) -> BoxStream<'static, v1::SnapshotPart> {
     use v1::snapshot_part::Part;
@@ -385,11 +408,15 @@ fn snapshot_parts(
         vote: Some(encode::vote(vote)),
         header: Some(snapshot.0.header().clone()),
     };
-    let chunks = futures::stream::unfold(snapshot.0, |mut reader| async move {
+    let chunks = futures::stream::unfold((snapshot.0, store), |(mut reader, store)| async move {
         match reader.next_chunk() {
-            Ok(chunk) => Some((v1::SnapshotPart { part: Some(Part::Chunk(chunk?)) }, reader)),
+            Ok(chunk) => {
+                let part = v1::SnapshotPart { part: Some(Part::Chunk(chunk?)) };
+                Some((part, (reader, store)))
+            }
             Err(error) => {
-                tracing::error!(%error, "a stored snapshot cannot be read; the peer gets a newer one");
+                tracing::error!(%error, "a stored snapshot cannot be read; the peer gets another");
+                store.distrust();
                 None
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use conclave_ports::{Elapsed, Ports};
 use conclave_proto::v1;
 use conclave_store::log::Log;
+use conclave_store::seen::SeenStore;
 use conclave_store::snapshot::SnapshotStore;
 use conclave_store::state::State;
 use futures::FutureExt;
@@ -17,10 +18,13 @@ use tokio::sync::Semaphore;
 
 use crate::cluster_time::ClusterTime;
 use crate::flags::Flags;
+use crate::holds::Holds;
+use crate::lack::OnDisk;
 use crate::observe::{self, MetricsReceiver};
 use crate::progress::Progress;
-use crate::propose::{ProposalQueue, encode_checked, stopped};
+use crate::propose::{ProposalQueue, encode_checked, frees_space, stopped};
 use crate::read_barrier::{Rounds, confirmed};
+use crate::receiving::Receiving;
 use crate::types::RaftOf;
 use crate::{
     AddMember, Consensus, MembershipError, PeerError, PeerTransport, ProposeError, Proposed,
@@ -38,12 +42,18 @@ pub(crate) struct Node<R: AsyncRuntime> {
     pub(crate) log: Log,
     pub(crate) state: State,
     pub(crate) snapshots: SnapshotStore,
+    pub(crate) seen: SeenStore,
+    pub(crate) boot_counter: u64,
+    /// The newest term whose vote is on disk.
+    pub(crate) vote_saved: Arc<Progress>,
     pub(crate) transport: Arc<dyn PeerTransport>,
     pub(crate) ports: Ports,
     pub(crate) flags: Arc<Flags>,
     pub(crate) time: Arc<ClusterTime>,
     /// The applied index.
     pub(crate) applied: Arc<Progress>,
+    /// The epoch of what was applied.
+    pub(crate) epoch: Arc<Progress>,
     /// Rises whenever `status` may have changed.
     pub(crate) changes: Arc<Progress>,
     pub(crate) proposals: ProposalQueue,
@@ -53,8 +63,10 @@ pub(crate) struct Node<R: AsyncRuntime> {
     pub(crate) reading: Rounds,
     /// Held by the one membership change of this node that is under way.
     pub(crate) changing: Semaphore,
-    /// Held while a snapshot is received.
-    pub(crate) receiving: Semaphore,
+    /// Whose snapshot is received.
+    pub(crate) receiving: Receiving,
+    /// What must not be cut from the log.
+    pub(crate) holds: Arc<Holds>,
 }
 
 impl<R: AsyncRuntime> Node<R> {
@@ -68,6 +80,12 @@ impl<R: AsyncRuntime> Node<R> {
         let _ = self.ports.within(duration, self.flags.stopped()).await;
     }
 
+    /// Lets openraft campaign only for a node that leads well, and tells who waits for a change.
+    pub(crate) fn note_fitness(&self) {
+        self.raft.runtime_config().elect(self.flags.fit());
+        self.changes.bump();
+    }
+
     /// Ends Raft and the tasks of this node.
     pub(crate) async fn stop(&self) {
         self.flags.stop();
@@ -76,11 +94,25 @@ impl<R: AsyncRuntime> Node<R> {
         self.changes.bump();
     }
 
+    /// What this node has on disk, whatever Raft makes of it.
+    pub(crate) fn on_disk(&self) -> OnDisk<'_> {
+        OnDisk {
+            boot_counter: self.boot_counter,
+            log: &self.log,
+            state: &self.state,
+            snapshots: &self.snapshots,
+        }
+    }
+
     fn stopped_because(&self) -> Option<&'static str> {
         if self.flags.quarantined() {
             Some(
                 "its state differs from its peers', let it join again with an empty data directory",
             )
+        } else if self.flags.fenced() {
+            Some("the cluster goes on without this node, let it join again as a new one")
+        } else if self.flags.rolled_back() {
+            Some("its data directory went back in time, let it join again as a new one")
         } else if self.flags.stopping() {
             Some("it was shut down")
         } else {
@@ -92,9 +124,13 @@ impl<R: AsyncRuntime> Node<R> {
         if let Some(why) = self.stopped_because() {
             return Err(stopped(why));
         }
-        // A caretaker keeps the cluster going; what it commits for clients it could not audit.
-        if self.flags.sealed() {
-            return Err(ProposeError::NotLeader);
+        match self.flags.readiness() {
+            Readiness::Ready => {}
+            // A caretaker keeps the cluster going; what it commits for clients it could not audit.
+            Readiness::Sealed => return Err(ProposeError::NotLeader),
+            Readiness::Full if !self.is_leader() => return Err(ProposeError::NotLeader),
+            Readiness::Full if frees_space(&command) => {}
+            Readiness::Full => return Err(ProposeError::Full),
         }
         command.stamped_ms = self.stamp().await?;
         let command = encode_checked(&command)?;
@@ -158,6 +194,10 @@ impl<R: AsyncRuntime> Consensus for Node<R> {
         let mut status =
             observe::status::<R>(&self.metrics.borrow_watched(), self.quorum_age_max());
         status.quarantined = self.flags.quarantined();
+        status.fenced = self.flags.fenced();
+        status.rolled_back = self.flags.rolled_back();
+        status.unfit = self.flags.unfit();
+        status.epoch = self.epoch.get();
         status.applied_index = status.applied_index.max(self.applied.get());
         if self.flags.stopping() {
             // It ended because it was told to.
@@ -186,14 +226,12 @@ impl<R: AsyncRuntime> Consensus for Node<R> {
         self.remove(node_id).boxed()
     }
 
-    fn promote_member(&self, _node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
-        // CONTRACT STUB
-        std::future::ready(Err(MembershipError::Unavailable)).boxed()
+    fn promote_member(&self, node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.promote(node_id).boxed()
     }
 
-    fn demote_member(&self, _node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
-        // CONTRACT STUB
-        std::future::ready(Err(MembershipError::Unavailable)).boxed()
+    fn demote_member(&self, node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.demote(node_id).boxed()
     }
 
     fn transfer_leadership(&self) -> BoxFuture<'_, Result<(), MembershipError>> {
@@ -201,10 +239,8 @@ impl<R: AsyncRuntime> Consensus for Node<R> {
     }
 
     fn set_readiness(&self, readiness: Readiness) {
-        let sealed = readiness == Readiness::Sealed;
-        self.flags.set_sealed(sealed);
-        self.raft.runtime_config().elect(!sealed);
-        self.changes.bump();
+        self.flags.set_readiness(readiness);
+        self.note_fitness();
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
@@ -252,6 +288,6 @@ impl<R: AsyncRuntime> Consensus for Node<R> {
         &self,
         request: v1::StatusRequest,
     ) -> BoxFuture<'_, Result<v1::StatusReply, PeerError>> {
-        std::future::ready(self.receive_status(&request)).boxed()
+        async move { self.receive_status(&request).await }.boxed()
     }
 }

@@ -65,6 +65,7 @@ pub(crate) fn status<R: AsyncRuntime>(
         membership_index: stored.log_id().map_or(0, |id| id.index),
         quarantined: false,
         fenced: false,
+        rolled_back: false,
         unfit: false,
         epoch: 1,
         fatal: metrics.running_state.as_ref().err().map(ToString::to_string),

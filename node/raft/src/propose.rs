@@ -102,6 +102,17 @@ pub(crate) fn encode_checked(command: &v1::Command) -> Result<Bytes, ProposeErro
     Ok(command.encode_to_vec().into())
 }
 
+/// Whether a command only takes away, so that a node without disk space can afford it.
+pub(crate) fn frees_space(command: &v1::Command) -> bool {
+    use v1::cluster_change::Kind as Change;
+    use v1::session_change::Kind as Session;
+    let change = command.cluster.as_ref().and_then(|change| change.kind.as_ref());
+    let session = command.session.as_ref().and_then(|change| change.kind.as_ref());
+    matches!(change, None | Some(Change::Recovered(_) | Change::RestoreAbort(_)))
+        && matches!(session, None | Some(Session::Close(_)))
+        && command.writes.iter().all(|write| write.value.is_none())
+}
+
 /// Hands over what waits until the queue is closed.
 pub(crate) async fn run_proposer<R: AsyncRuntime>(
     raft: RaftOf<R>,

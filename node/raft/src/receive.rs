@@ -8,6 +8,7 @@ use conclave_ports::Elapsed;
 use conclave_proto::v1;
 use conclave_proto::v1::snapshot_part::Part;
 use conclave_store::snapshot::{SnapshotReader, SnapshotReceiver};
+use futures::future::{Either, select};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use openraft::AsyncRuntime;
@@ -16,6 +17,7 @@ use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 
 use crate::convert::decode::Malformed;
 use crate::convert::{decode, encode};
+use crate::lack::rolled_back;
 use crate::node::Node;
 use crate::read_barrier::RoundError;
 use crate::snapshot::StoredSnapshot;
@@ -78,6 +80,11 @@ impl<R: AsyncRuntime> Node<R> {
 
     pub(crate) async fn receive_vote(&self, wire: v1::VoteRequest) -> Answer<v1::VoteReply> {
         let request = self.decoded_vote(&wire).map_err(|error| self.refused(&error))?;
+        let log = self.log.state();
+        if log.last.is_none() && log.purged.is_none() {
+            // A voter has caught up once. This one forgot what it had, and for whom it voted.
+            return Err(self.refused(&"it has no log, so it cannot be a voter"));
+        }
         let reply = if wire.pre_vote {
             self.raft.pre_vote(request).await
         } else {
@@ -140,25 +147,49 @@ impl<R: AsyncRuntime> Node<R> {
         Ok(v1::ReadIndexReply { outcome: Some(outcome) })
     }
 
-    pub(crate) fn receive_status(&self, request: &v1::StatusRequest) -> Answer<v1::StatusReply> {
+    pub(crate) async fn receive_status(
+        &self,
+        request: &v1::StatusRequest,
+    ) -> Answer<v1::StatusReply> {
         if self.flags.stopping() {
             return Err(self.refused(&"it is stopping"));
         }
+        self.must_hold(request).await?;
         let hash = match request.hash_index {
             0 => None,
             index => self.state.hash_at(index),
         };
+        let applied = self.state.applied();
+        let members = applied.membership.and_then(|stored| stored.membership).unwrap_or_default();
+        let knows_caller = members.members.iter().any(|member| member.node_id == request.from);
         Ok(v1::StatusReply {
             node_id: self.config.node_id,
             sealed: self.flags.sealed(),
             last_log_id: self.log.state().last,
-            applied_index: self.applied.get(),
+            applied_index: applied.log_id.map_or(0, |id| id.index),
             state_hash: hash.map(|hash| hash.0.to_vec().into()).unwrap_or_default(),
             checkpoint_index: self.state.checkpoint().map_or(0, |(index, _)| index),
             wall_ms: self.ports.clock.wall_ms(),
             cluster_ms: self.time.now().unwrap_or(0),
-            ..v1::StatusReply::default()
+            own: Some(self.own()),
+            epoch: applied.epoch.max(1),
+            unfit: self.flags.unfit(),
+            applied_hash: applied.state_hash.0.to_vec().into(),
+            not_a_member: !knows_caller && !members.members.is_empty(),
         })
+    }
+
+    /// Ends this node where a peer saw more of it than there is. A node that was put back to before
+    /// it knew anybody greeted nobody, so it is told while it runs.
+    async fn must_hold(&self, request: &v1::StatusRequest) -> Answer<()> {
+        let seen = request.seen.filter(|seen| seen.node_id == self.config.node_id);
+        let Some(lack) = seen.and_then(|seen| self.on_disk().lack(&seen)) else { return Ok(()) };
+        let why = rolled_back(request.from, &lack);
+        tracing::error!("{why}");
+        self.flags.roll_back();
+        self.changes.bump();
+        self.stop().await;
+        Err(self.refused(&why))
     }
 
     /// Stores a snapshot whole, then lets Raft decide whether to take it.
@@ -169,10 +200,15 @@ impl<R: AsyncRuntime> Node<R> {
             // The sender was deposed: tell it before it sends gigabytes.
             return Ok(v1::SnapshotReply { vote: Some(encode::vote(&own)) });
         }
-        let one_at_a_time = self.receiving.try_acquire();
-        let _permit = one_at_a_time.map_err(|_| self.refused(&"another snapshot is under way"))?;
+        let Some(turn) = self.receiving.enter(vote).await else {
+            return Err(self.refused(&"another snapshot is under way"));
+        };
         let receiver = self.snapshots.receive(header).map_err(|error| self.refused(&error))?;
-        let reader = self.store_parts(receiver, parts).await?;
+        let storing = std::pin::pin!(self.store_parts(receiver, parts));
+        let reader = match select(std::pin::pin!(turn.replaced()), storing).await {
+            Either::Left(((), _)) => return Err(self.refused(&"a newer leader sends a snapshot")),
+            Either::Right((reader, _)) => reader?,
+        };
         let snapshot =
             StoredSnapshot::into_snapshot(reader).map_err(|error| self.refused(&error))?;
         let reply = self.raft.install_full_snapshot(vote, snapshot).await;

@@ -6,13 +6,18 @@
 use std::io;
 use std::marker::PhantomData;
 
+use conclave_proto::v1;
+use conclave_proto::v1::snapshot_part::Part;
 use conclave_store::snapshot::{SnapshotReader, SnapshotStore};
 use conclave_store::state::{Export, State, StateError};
+use futures::StreamExt;
 use openraft::{AsyncRuntime, RaftSnapshotBuilder};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::blocking;
 use crate::convert::decode;
 use crate::types::{CommittedLeader, MemberInfo, TypeConfig};
+use crate::{PeerError, SnapshotParts};
 
 /// What openraft passes around as a snapshot.
 pub(crate) type Snapshot = openraft::Snapshot<CommittedLeader, u64, MemberInfo, StoredSnapshot>;
@@ -25,6 +30,33 @@ impl StoredSnapshot {
         let meta = decode::snapshot_meta(reader.header()).map_err(io::Error::other)?;
         Ok(Snapshot { meta, snapshot: StoredSnapshot(reader) })
     }
+}
+
+/// A snapshot as it is sent to a peer that asked for one.
+pub(crate) fn served_parts(
+    node_id: u64,
+    reader: SnapshotReader,
+    store: SnapshotStore,
+    permit: OwnedSemaphorePermit,
+) -> SnapshotParts {
+    let header = Some(reader.header().clone());
+    let start = v1::SnapshotStart { from: node_id, vote: None, header };
+    let chunks = futures::stream::unfold(Some((reader, store, permit)), move |rest| async move {
+        let (mut reader, store, permit) = rest?;
+        match reader.next_chunk() {
+            Ok(chunk) => {
+                let part = v1::SnapshotPart { part: Some(Part::Chunk(chunk?)) };
+                Some((Ok(part), Some((reader, store, permit))))
+            }
+            Err(error) => {
+                // The next one who asks gets another.
+                store.distrust();
+                Some((Err(PeerError::Refused { node_id, reason: error.to_string() }), None))
+            }
+        }
+    });
+    let start = v1::SnapshotPart { part: Some(Part::Start(start)) };
+    futures::stream::iter([Ok(start)]).chain(chunks).boxed()
 }
 
 /// Holds the state as it was when building was decided on, while applies go on.

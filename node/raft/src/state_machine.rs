@@ -4,7 +4,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use conclave_store::snapshot::SnapshotStore;
+use conclave_store::log::Log;
+use conclave_store::snapshot::{Newest, SnapshotStore};
 use conclave_store::state::State;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -14,16 +15,19 @@ use crate::blocking;
 use crate::cluster_time::ClusterTime;
 use crate::convert::{decode, encode};
 use crate::progress::Progress;
-use crate::snapshot::{Snapshot, SnapshotBuilder, StoredSnapshot, import};
+use crate::snapshot::{Snapshot, SnapshotBuilder, StoredSnapshot, import, save};
 use crate::types::{Applied, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Applies committed entries and tells how far it got.
 pub(crate) struct StateMachine<R> {
     pub(crate) state: State,
     pub(crate) snapshots: SnapshotStore,
+    pub(crate) log: Log,
     pub(crate) cluster_id: Vec<u8>,
     /// The applied index, for those who wait to read.
     pub(crate) applied: Arc<Progress>,
+    /// The epoch of what was applied.
+    pub(crate) epoch: Arc<Progress>,
     pub(crate) time: Arc<ClusterTime>,
     pub(crate) runtime: PhantomData<fn() -> R>,
 }
@@ -33,6 +37,7 @@ impl<R: AsyncRuntime> StateMachine<R> {
     fn publish(&self) {
         let applied = self.state.applied();
         self.time.applied(applied.stamped_ms);
+        self.epoch.raise(applied.epoch);
         self.applied.raise(applied.log_id.map_or(0, |id| id.index));
     }
 
@@ -71,6 +76,12 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine<R> {
         result
     }
 
+    /// While a restore is staged a copy of the state would lack what its later entries build on.
+    /// openraft asks again after more entries.
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder<R>> {
+        (force || !self.state.is_restoring()).then(|| self.builder())
+    }
+
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder<R> {
         self.builder()
     }
@@ -86,12 +97,26 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine<R> {
         Ok(())
     }
 
+    /// One that the log goes on from: where those are damaged, a new one takes their place. openraft
+    /// would send an older one again and again, and end for want of any.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        self.snapshots
-            .latest()
-            .map_err(io::Error::other)?
-            .map(StoredSnapshot::into_snapshot)
-            .transpose()
+        let snapshots = self.snapshots.clone();
+        let newest = blocking::run::<R, _>(move || snapshots.newest()).await?;
+        let purged = self.log.state().purged.map_or(0, |id| id.index);
+        match newest.map_err(io::Error::other)? {
+            Newest::Snapshot(reader)
+                if reader.header().last_log_id.is_some_and(|id| id.index >= purged) =>
+            {
+                StoredSnapshot::into_snapshot(reader).map(Some)
+            }
+            Newest::Snapshot(_) | Newest::Damaged(_) if !self.state.is_restoring() => {
+                let export = self.state.export().map_err(io::Error::other)?;
+                let (snapshots, cluster_id) = (self.snapshots.clone(), self.cluster_id.clone());
+                let saved = blocking::run::<R, _>(move || save(&snapshots, export, &cluster_id));
+                StoredSnapshot::into_snapshot(saved.await??).map(Some)
+            }
+            Newest::None | Newest::Snapshot(_) | Newest::Damaged(_) => Ok(None),
+        }
     }
 }
 

@@ -1,8 +1,12 @@
 //! How typed peer messages travel: tonic over mutual TLS in production, queues in simulation.
 
 use conclave_proto::v1;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+
+/// What a peer sends of a snapshot that was asked for.
+pub type SnapshotParts = BoxStream<'static, Result<v1::SnapshotPart, PeerError>>;
 
 /// A peer to talk to, as the membership names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,16 @@ pub trait PeerTransport: Send + Sync + 'static {
         target: &Target,
         request: v1::GreetRequest,
     ) -> BoxFuture<'static, Result<v1::GreetReply, PeerError>>;
+
+    /// Asks for a snapshot, before this node takes part: a start without vote, then the chunks.
+    fn fetch_snapshot(
+        &self,
+        target: &Target,
+        _request: v1::FetchSnapshotRequest,
+    ) -> BoxFuture<'static, Result<SnapshotParts, PeerError>> {
+        let (node_id, reason) = (target.node_id, "this transport fetches no snapshots".to_owned());
+        std::future::ready(Err(PeerError::Refused { node_id, reason })).boxed()
+    }
 
     /// Asks how the peer is doing.
     fn status(

@@ -98,6 +98,10 @@ impl LedgerView for Rows {
     fn stamped_ms(&self) -> u64 {
         1
     }
+    fn epoch(&self) -> u64 {
+        1
+    }
+
     fn get(&self, key: &Key) -> Result<Option<Row>, LedgerError> {
         Ok(self.0.lock().unwrap().get(key).cloned())
     }

@@ -27,7 +27,7 @@ impl RaftLedger {
 
 impl Ledger for RaftLedger {
     fn view(&self) -> Arc<dyn LedgerView> {
-        Arc::new(RaftView { view: self.state.view() })
+        Arc::new(RaftView { view: self.state.view(), state: self.state.clone() })
     }
 
     fn read_barrier(&self) -> BoxFuture<'_, Result<ReadPoint, LedgerError>> {
@@ -48,6 +48,7 @@ impl Ledger for RaftLedger {
 
 struct RaftView {
     view: View,
+    state: State,
 }
 
 impl LedgerView for RaftView {
@@ -57,6 +58,10 @@ impl LedgerView for RaftView {
 
     fn stamped_ms(&self) -> u64 {
         self.view.stamped_ms()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.state.applied().epoch
     }
 
     fn get(&self, key: &Key) -> Result<Option<Row>, LedgerError> {

@@ -4,6 +4,7 @@
 //! ties the two sides of the ciphertext line together. It is the one crate that may name all the
 //! others; what it adds is wiring, and the real clock, random source and tasks ([`system`]).
 
+pub mod backup;
 pub mod commands;
 pub mod config;
 pub mod dev;

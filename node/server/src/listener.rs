@@ -51,6 +51,7 @@ impl PublicListener {
                 time_limit: config.listener.request_duration_max,
                 unauthenticated_metrics: config.listener.unauthenticated_metrics_access,
                 tls: true,
+                ..GatewayConfig::default()
             },
         );
         Ok(Self {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use conclave_server::commands::{dev, server};
+use conclave_server::commands::{dev, recover, rejoin, server, snapshot};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,8 +20,15 @@ struct Arguments {
 enum Command {
     /// Runs one node from a configuration file.
     Server(server::Arguments),
+    /// Sets a node's data aside, so that its next start joins its cluster anew.
+    Rejoin(rejoin::Arguments),
+    /// Makes this node the whole cluster, after most nodes were lost for good.
+    Recover(recover::Arguments),
     /// Starts a whole cluster on this machine, for trying things out: joined, initialised, unsealed.
     Dev(dev::Arguments),
+    /// Looks at backup files.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
 }
 
 fn main() -> ExitCode {
@@ -32,7 +39,10 @@ fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let outcome = match Arguments::parse().command {
         Command::Server(arguments) => server::run(arguments),
+        Command::Rejoin(arguments) => rejoin::run(arguments),
+        Command::Recover(arguments) => recover::run(arguments),
         Command::Dev(arguments) => dev::run(arguments),
+        Command::Snapshot(command) => snapshot::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -64,7 +64,9 @@ fn describe() {
     }
 }
 
-const GAUGES: [Description; 9] = [
+const GAUGES: [Description; 11] = [
+    ("conclave_disk_free_bytes", Unit::Bytes, "What the data directory may still take"),
+    ("conclave_disk_full", Unit::Count, "1 where less than the reserve is left"),
     ("conclave_raft_term", Unit::Count, "The Raft term this node is in"),
     ("conclave_raft_leader", Unit::Count, "1 where this node leads"),
     ("conclave_raft_committed_index", Unit::Count, "The newest entry known to be committed"),
@@ -76,7 +78,8 @@ const GAUGES: [Description; 9] = [
     ("conclave_snapshot_last_index", Unit::Count, "The last entry in the newest own snapshot"),
 ];
 
-const COUNTERS: [Description; 7] = [
+const COUNTERS: [Description; 8] = [
+    ("conclave_state_scrub_rounds_total", Unit::Count, "Whole rounds of the scrub"),
     ("conclave_log_written_bytes_total", Unit::Bytes, "Written to the Raft log"),
     ("conclave_snapshots_total", Unit::Count, "Own snapshots built"),
     ("conclave_raft_read_barrier_rounds_total", Unit::Count, "Rounds that reads waited for"),

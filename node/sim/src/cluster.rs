@@ -1,7 +1,7 @@
-//! Three nodes, from their first start to the last look at them.
+//! A cluster, from its first start to the last look at it.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use conclave_barrier::{NewBarrier, NewRecipient, SealKey};
@@ -9,47 +9,44 @@ use conclave_core::Core;
 use conclave_memory::SecretKey;
 use conclave_ports::Clock;
 use conclave_proto::v1;
-use conclave_raft::{AddMember, Readiness};
+use conclave_raft::Readiness;
 use futures::future::Either;
 
 use crate::Plant;
-use crate::invariants::{Replicas, Violation};
-use crate::node::{CLUSTER_ID, Keys, POLL, Running, SimNode};
+use crate::invariants::Violation;
+use crate::node::{CLUSTER_ID, Keys, Machine, POLL, Running, Standing, lock};
 use crate::workload::SharedHistory;
 use crate::world::{Network, World};
 
-const NODES: u64 = 3;
+mod members;
+mod watch;
+
+use watch::Watch;
+
+/// Half of them form the cluster, the others may join it.
+const MACHINES: u64 = 6;
+/// Of a cluster that was formed.
+pub(crate) const MEMBERS: u64 = 3;
 /// Forming a cluster on good links takes no longer.
 const FORM_MAX: Duration = Duration::from_secs(30);
 /// From the last fault until all nodes agree.
 pub(crate) const HEAL_MAX: Duration = Duration::from_secs(60);
-const LIVENESS: &str = "all heals in bounded time";
-/// Read at once when logs are compared.
-const COMPARE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const LIVENESS: &str = "all heals in bounded time";
 
 /// A cluster under test.
 pub(crate) struct Cluster {
     pub(crate) world: Arc<World>,
     pub(crate) network: Network,
-    pub(crate) nodes: Vec<Arc<SimNode>>,
     pub(crate) history: SharedHistory,
+    pub(crate) plant: Option<Plant>,
+    pub(crate) machines: Vec<Arc<Machine>>,
+    /// Held by whoever changes who belongs to the cluster, or takes a member's disk away for good:
+    /// one such thing at a time, so that no quorum is lost by the faults themselves.
+    pub(crate) surgery: tokio::sync::Mutex<()>,
+    /// Machines whose nodes are to be voters.
+    wanted: Mutex<BTreeSet<u64>>,
     keys: Arc<OnceLock<Keys>>,
     watch: Mutex<Watch>,
-}
-
-/// What was seen of the nodes at earlier steps.
-#[derive(Default)]
-struct Watch {
-    replicas: Replicas,
-    nodes: BTreeMap<u64, Seen>,
-}
-
-#[derive(Default, Clone, PartialEq)]
-struct Seen {
-    /// The last entry that was compared with the peers'.
-    compared: v1::LogId,
-    purged: u64,
-    applied: u64,
 }
 
 impl Cluster {
@@ -57,28 +54,37 @@ impl Cluster {
     pub(crate) fn new(world: Arc<World>, seed: u64, plant: Option<Plant>) -> Self {
         let network = Network::new(world.clone(), seed);
         let keys = Arc::new(OnceLock::new());
-        let nodes = (1..=NODES)
-            .map(|id| SimNode::new(id, seed, (&world, &network), &keys, plant))
+        let machines = (1..=MACHINES)
+            .map(|number| Machine::new(number, seed, (&world, &network), &keys, plant))
             .collect();
-        Self { world, network, nodes, history: Mutex::default(), keys, watch: Mutex::default() }
+        Self {
+            world,
+            network,
+            history: Mutex::default(),
+            plant,
+            machines,
+            surgery: tokio::sync::Mutex::new(()),
+            wanted: Mutex::new((1..=MEMBERS).collect()),
+            keys,
+            watch: Mutex::default(),
+        }
     }
 
-    /// Makes a cluster of all machines, unsealed.
+    /// Makes a cluster of the first machines, unsealed.
     pub(crate) async fn form(&self) -> Result<(), Violation> {
         let failed = |what: String| Violation::new("a cluster forms", what);
-        for node in &self.nodes {
-            node.write_identity();
-            node.start().await;
+        let founder = &self.machines[0];
+        founder.become_node(1);
+        founder.start();
+        if !self.eventually(FORM_MAX, || founder.running().is_some()).await {
+            return Err(failed("the founder does not start".to_owned()));
         }
-        let founded = self.nodes[0].with(found).await;
-        let keys = founded.unwrap_or(Err("node 1 died".to_owned())).map_err(failed)?;
+        let member = founder.member(1);
+        let founded = founder.with(|running| found(running, member)).await;
+        let keys = founded.unwrap_or(Err("the founder died".to_owned())).map_err(failed)?;
         drop(self.keys.set(keys));
-        for node in &self.nodes[1..] {
-            let add = AddMember { member: member(node.id), voter: true };
-            let added = self.nodes[0].with(|first| async move {
-                first.raft.add_member(add).await.map_err(|error| error.to_string())
-            });
-            added.await.unwrap_or(Err("node 1 died".to_owned())).map_err(failed)?;
+        for machine in self.members().iter().skip(1) {
+            self.admit(machine).await.map_err(failed)?;
         }
         let formed = self.eventually(FORM_MAX, || self.is_whole()).await;
         if formed { Ok(()) } else { Err(failed(self.describe())) }
@@ -94,13 +100,25 @@ impl Cluster {
         self.keys.get().map(|keys| keys.token.clone()).unwrap_or_default()
     }
 
+    /// The machines that belong to the cluster, or are to.
+    pub(crate) fn members(&self) -> Vec<Arc<Machine>> {
+        let wanted = lock(&self.wanted);
+        self.machines.iter().filter(|machine| wanted.contains(&machine.number)).cloned().collect()
+    }
+
+    /// The machines that do not.
+    pub(crate) fn spares(&self) -> Vec<Arc<Machine>> {
+        let wanted = lock(&self.wanted);
+        self.machines.iter().filter(|machine| !wanted.contains(&machine.number)).cloned().collect()
+    }
+
     /// The node that most believe to lead.
-    pub(crate) fn leader(&self) -> Option<Arc<SimNode>> {
-        let leading = self.nodes.iter().filter_map(|node| {
-            let status = node.running()?.raft.status();
-            status.is_leader.then_some((status.term, node))
+    pub(crate) fn leader(&self) -> Option<Arc<Machine>> {
+        let leading = self.machines.iter().filter_map(|machine| {
+            let status = machine.running()?.raft.status();
+            status.is_leader.then_some((status.term, machine))
         });
-        leading.max_by_key(|(term, _)| *term).map(|(_, node)| node.clone())
+        leading.max_by_key(|(term, _)| *term).map(|(_, machine)| machine.clone())
     }
 
     /// Runs `future` for at most so long.
@@ -118,118 +136,83 @@ impl Cluster {
 
     /// Ends all faults and waits until the cluster is as if there had been none.
     pub(crate) async fn heal(&self) {
+        self.world.power.disarm();
         self.network.set_links(BTreeMap::new());
-        for node in &self.nodes {
-            // Where no two clocks agree, a cluster that lost its power writes nothing, rightly.
-            node.set_clock_right();
-            node.start().await;
-            if let Some(running) = node.running() {
-                running.allow_unseal();
-            }
+        for machine in &self.machines {
+            machine.heal();
         }
+        self.keep_started();
         if self.has_lost_its_quorum() {
             return;
         }
-        if !self.eventually(HEAL_MAX, || self.is_whole()).await && self.goes_on() {
+        if !self.becomes_whole().await && self.goes_on() {
             self.world.report(Violation::new(LIVENESS, self.describe()));
         }
     }
 
+    /// A member that ended by itself is started again, and none stays sealed.
+    fn keep_started(&self) {
+        for machine in self.members() {
+            machine.start();
+            if let Some(running) = machine.running() {
+                running.allow_unseal();
+            }
+        }
+        self.spares().iter().for_each(|machine| machine.retire());
+    }
+
+    async fn becomes_whole(&self) -> bool {
+        let end = self.world.clock.elapsed() + HEAL_MAX;
+        while self.world.clock.elapsed() < end && self.goes_on() {
+            if self.is_whole() {
+                return true;
+            }
+            self.keep_started();
+            let mended = self.plant == Some(Plant::SkippedFsync) || self.mend_step().await;
+            let pause = if mended { POLL } else { POLL * 10 };
+            self.world.clock.sleep(pause).await;
+            self.observe();
+        }
+        false
+    }
+
     /// Nodes that serve: all, except those whose disk was refused.
-    pub(crate) fn serving(&self) -> impl Iterator<Item = (&SimNode, Arc<Running>)> {
-        self.nodes.iter().filter_map(|node| Some((&**node, node.running()?)))
+    pub(crate) fn serving(&self) -> Vec<(Arc<Machine>, Arc<Running>)> {
+        let running = self.machines.iter().map(|machine| (machine.clone(), machine.running()));
+        running.filter_map(|(machine, running)| Some((machine, running?))).collect()
     }
 
     /// Whether so many disks were refused (with a planted bug) that nobody can serve.
     pub(crate) fn has_lost_its_quorum(&self) -> bool {
-        let refused = self.nodes.iter().filter(|node| node.was_refused()).count();
-        refused * 2 >= self.nodes.len()
+        let members = self.members();
+        let refused =
+            members.iter().filter(|machine| machine.standing() == Standing::Refused).count();
+        self.plant == Some(Plant::SkippedFsync) && refused * 2 >= members.len()
     }
 
     /// Whether one leads, and all have applied the same and are unsealed.
     pub(crate) fn is_whole(&self) -> bool {
-        let serving: Vec<_> = self.serving().map(|(_, running)| running).collect();
-        let expected = self.nodes.iter().filter(|node| !node.was_refused()).count();
+        let members = self.members();
+        let serving: Vec<_> = members.iter().filter_map(|machine| machine.running()).collect();
+        let able = members.iter().filter(|machine| machine.standing() == Standing::Good).count();
         let statuses: Vec<_> = serving.iter().map(|running| running.raft.status()).collect();
         let Some(leader) = statuses.iter().find(|status| status.is_leader) else { return false };
-        let voters = leader.members.iter().filter(|member| member.voter).count();
+        let named: BTreeSet<_> = members.iter().map(|machine| machine.name()).collect();
+        let voters = leader.members.iter().filter(|view| view.voter);
+        let voters: BTreeSet<_> = voters.map(|view| view.member.name.clone()).collect();
         let hashes: Vec<_> = serving
             .iter()
             .map(|running| running.state.applied())
             .map(|applied| (applied.log_id, applied.state_hash))
             .collect();
-        serving.len() == expected
-            && voters == self.nodes.len()
+        serving.len() == able
+            && voters == named
+            && leader.members.len() == named.len()
             && serving.iter().all(|running| running.core().is_some())
             && statuses.iter().all(|status| status.leader_id == Some(leader.node_id))
             && statuses.iter().all(|status| status.term == leader.term)
             && hashes.iter().all(|hash| *hash == hashes[0])
             && hashes[0].0.is_some_and(|id| id.index == leader.last_log_index)
-    }
-
-    /// Looks at every node: the invariants that concern nodes.
-    pub(crate) fn observe(&self) {
-        let mut watch = self.watch();
-        for (node, running) in self.serving() {
-            if let Err(violation) = self.observe_node(&mut watch, node.id, &running) {
-                drop(watch);
-                return self.world.report(violation);
-            }
-        }
-    }
-
-    fn observe_node(&self, watch: &mut Watch, id: u64, running: &Running) -> Result<(), Violation> {
-        let status = running.raft.status();
-        if status.quarantined {
-            return Err(Violation::new("no replica stands alone", format!("node {id}")));
-        }
-        if let Some(fatal) = status.fatal {
-            return Err(Violation::new(
-                "consensus does not end by itself",
-                format!("{id}: {fatal}"),
-            ));
-        }
-        let leader = if status.is_leader { Some(id) } else { status.leader_id };
-        if let Some(leader) = leader
-            && watch.replicas.leads(status.term, leader)?
-        {
-            self.world.event(format_args!("node {leader} leads term {}", status.term));
-            self.world.count(|coverage| coverage.elections += 1);
-        }
-        let applied = running.state.applied();
-        if let Some(log_id) = applied.log_id {
-            watch.replicas.applied(id, log_id, applied.state_hash)?;
-            let seen = watch.nodes.entry(id).or_default();
-            if seen.applied != log_id.index {
-                seen.applied = log_id.index;
-                self.world.event(format_args!("node {id} has applied {}", log_id.index));
-            }
-        }
-        self.compare_log(watch, id, running)
-    }
-
-    /// Compares what was appended since the last look.
-    fn compare_log(&self, watch: &mut Watch, id: u64, running: &Running) -> Result<(), Violation> {
-        let ends = running.log.state();
-        let last = ends.last.unwrap_or_default();
-        let purged = ends.purged.unwrap_or_default();
-        let seen = watch.nodes.entry(id).or_default();
-        if purged.index > seen.purged {
-            seen.purged = purged.index;
-            self.world.count(|coverage| coverage.purges += 1);
-            self.world.event(format_args!("node {id} purged its log up to {}", purged.index));
-        }
-        if last == seen.compared {
-            return Ok(());
-        }
-        let (from, before) = continue_from(seen.compared, last, purged, running)?;
-        let mut before = before;
-        for entry in read(running, from, last.index)? {
-            watch.replicas.holds_entry(id, before, &entry)?;
-            before = entry.id.map(|id| id.term);
-        }
-        watch.nodes.entry(id).or_default().compared = last;
-        Ok(())
     }
 
     /// Polls until `seen`.
@@ -246,76 +229,41 @@ impl Cluster {
     }
 
     fn describe(&self) -> String {
-        let describe = |(node, running): (&SimNode, Arc<Running>)| {
+        let describe = |machine: &Arc<Machine>| {
+            let Some(running) = machine.running() else {
+                return format!("{}: {:?}, not running", machine.name(), machine.standing());
+            };
             let status = running.raft.status();
+            let members = status.members.iter().map(|view| {
+                let kind = if view.voter { "" } else { "?" };
+                format!("{}{kind}={}", view.member.node_id, view.member.name)
+            });
             format!(
-                "node {}: term {}, leader {:?}, last {}, committed {}, applied {}, sealed {}",
-                node.id,
+                "{} as {}: term {}, leader {:?}, last {}, committed {}, applied {}, sealed {}, \
+                 members {}",
+                machine.name(),
+                status.node_id,
                 status.term,
                 status.leader_id,
                 status.last_log_index,
                 status.committed_index,
                 status.applied_index,
-                running.core().is_none()
+                running.core().is_none(),
+                members.collect::<Vec<_>>().join(" ")
             )
         };
-        self.serving().map(describe).collect::<Vec<_>>().join("; ")
+        self.members().iter().map(describe).collect::<Vec<_>>().join("; ")
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The first entry to compare, and the term of the one before it. A log that was cut back is
-/// compared again from where it begins.
-fn continue_from(
-    compared: v1::LogId,
-    last: v1::LogId,
-    purged: v1::LogId,
-    running: &Running,
-) -> Result<(u64, Option<u64>), Violation> {
-    if compared.index > purged.index && compared.index <= last.index {
-        let there = read(running, compared.index, compared.index)?;
-        if there.first().and_then(|entry| entry.id) == Some(compared) {
-            return Ok((compared.index + 1, Some(compared.term)));
-        }
-    }
-    Ok((purged.index + 1, (purged.index > 0).then_some(purged.term)))
-}
-
-fn read(running: &Running, from: u64, last: u64) -> Result<Vec<v1::Entry>, Violation> {
-    let mut entries = Vec::new();
-    let mut next = from;
-    while next <= last {
-        let found = running.log.read(next..last + 1, COMPARE_BYTES_MAX).map_err(|error| {
-            Violation::new("what was synced is read back", format!("{}: {error}", running.node_id))
-        })?;
-        if found.is_empty() {
-            break;
-        }
-        next += found.len() as u64;
-        entries.extend(found);
-    }
-    Ok(entries)
-}
-
-fn member(node_id: u64) -> v1::Member {
-    v1::Member {
-        node_id,
-        name: format!("node-{node_id}"),
-        cluster_addr: format!("node-{node_id}:8201"),
-        api_addr: format!("https://node-{node_id}:8200"),
-        spki_pin: vec![u8::try_from(node_id).unwrap_or(u8::MAX); 32].into(),
-        voter_wanted: true,
-        approved: true,
+        lock(&self.watch)
     }
 }
 
 /// What `sys/init` does.
-async fn found(running: Arc<Running>) -> Result<Keys, String> {
+async fn found(running: Arc<Running>, founder: v1::Member) -> Result<Keys, String> {
     let raft = running.raft.clone();
-    raft.bootstrap(member(running.node_id)).await.map_err(|error| error.to_string())?;
+    raft.bootstrap(founder).await.map_err(|error| error.to_string())?;
     raft.set_readiness(Readiness::Ready);
     while !raft.status().is_leader {
         raft.changed().await;

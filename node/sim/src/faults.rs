@@ -1,5 +1,5 @@
-//! What goes wrong: two independent streams of faults, one for links, one for machines. Whatever
-//! they break, [`Cluster::heal`](crate::cluster::Cluster::heal) mends.
+//! What goes wrong: independent streams of faults, for links, machines, disks, the power of all, and
+//! membership. Whatever they break, [`Cluster::heal`](crate::cluster::Cluster::heal) mends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,21 +7,18 @@ use std::time::Duration;
 use conclave_ports::Clock;
 
 use crate::cluster::Cluster;
-use crate::node::{End, SimNode};
-use crate::world::{CLIENT, Dice, Link, PeerLinks};
+use crate::node::{End, Machine};
+use crate::world::Dice;
 
-/// Breaks links until `end`, one shape after another.
-pub(crate) async fn break_links(cluster: Arc<Cluster>, seed: u64, end: Duration) {
-    let mut dice = Dice::new(seed, 2);
-    while rest(&cluster, &mut dice, (100_000, 1_200_000), end).await {
-        let (name, links) = shape(&cluster, &mut dice);
-        cluster.world.event(format_args!("links: {name}"));
-        cluster.network.set_links(links);
-        rest(&cluster, &mut dice, (300_000, 2_500_000), end).await;
-        cluster.network.set_links(PeerLinks::new());
-        cluster.world.event("links: good");
-    }
-}
+mod disks;
+mod links;
+mod members;
+mod power;
+
+pub(crate) use disks::break_disks;
+pub(crate) use links::break_links;
+pub(crate) use members::change_members;
+pub(crate) use power::cut_power;
 
 /// Breaks machines until `end`, one after another.
 pub(crate) async fn break_machines(cluster: Arc<Cluster>, seed: u64, end: Duration) {
@@ -30,12 +27,12 @@ pub(crate) async fn break_machines(cluster: Arc<Cluster>, seed: u64, end: Durati
         let node = victim(&cluster, &mut dice);
         match dice.below(100) {
             0..18 => stop(&cluster, &mut dice, &[node], End::Crash, end).await,
-            18..25 => stop(&cluster, &mut dice, &cluster.nodes, End::Crash, end).await,
-            25..40 => stop(&cluster, &mut dice, &[node], End::PowerCut, end).await,
-            40..52 => stop(&cluster, &mut dice, &cluster.nodes, End::PowerCut, end).await,
-            52..65 => jump(&cluster, &mut dice, &node, end).await,
-            65..75 => seal(&cluster, &mut dice, &node, end).await,
-            75..90 => snapshot(&cluster, &mut dice).await,
+            18..27 => stop(&cluster, &mut dice, &cluster.members(), End::Crash, end).await,
+            27..45 => stop(&cluster, &mut dice, &[node], End::PowerCut, end).await,
+            45..60 => jump(&cluster, &mut dice, &node, end).await,
+            60..70 => seal(&cluster, &mut dice, &[node], end).await,
+            70..76 => seal_all(&cluster, &mut dice, end).await,
+            76..90 => snapshot(&cluster, &mut dice).await,
             _ => transfer(&cluster).await,
         }
     }
@@ -50,21 +47,19 @@ async fn rest(cluster: &Cluster, dice: &mut Dice, us: (u64, u64), end: Duration)
 }
 
 /// The leader half of the time: that hurts most.
-fn victim(cluster: &Cluster, dice: &mut Dice) -> Arc<SimNode> {
-    let any = dice.pick(&cluster.nodes).clone();
+fn victim(cluster: &Cluster, dice: &mut Dice) -> Arc<Machine> {
+    let any = dice.pick(&cluster.members()).clone();
     if dice.chance(500) { cluster.leader().unwrap_or(any) } else { any }
 }
 
-async fn stop(cluster: &Cluster, dice: &mut Dice, nodes: &[Arc<SimNode>], how: End, end: Duration) {
+async fn stop(cluster: &Cluster, dice: &mut Dice, nodes: &[Arc<Machine>], how: End, end: Duration) {
     nodes.iter().for_each(|node| node.end(how));
     rest(cluster, dice, (20_000, 2_000_000), end).await;
-    for node in nodes {
-        node.start().await;
-    }
+    nodes.iter().for_each(Machine::start);
 }
 
 /// Up to two days, either way. Half of the clocks are set right again soon.
-async fn jump(cluster: &Cluster, dice: &mut Dice, node: &SimNode, end: Duration) {
+async fn jump(cluster: &Cluster, dice: &mut Dice, node: &Machine, end: Duration) {
     let ms_max = *dice.pick(&[2_000, 60_000, 3_600_000, 172_800_000]);
     let by = i64::try_from(dice.below(ms_max)).unwrap_or(i64::MAX);
     node.jump_clock(if dice.chance(500) { by } else { -by });
@@ -74,17 +69,41 @@ async fn jump(cluster: &Cluster, dice: &mut Dice, node: &SimNode, end: Duration)
     }
 }
 
-async fn seal(cluster: &Cluster, dice: &mut Dice, node: &SimNode, end: Duration) {
-    node.with(|running| running.seal_on_purpose()).await;
+async fn seal(cluster: &Cluster, dice: &mut Dice, nodes: &[Arc<Machine>], end: Duration) {
+    for node in nodes {
+        node.with(|running| running.seal_on_purpose()).await;
+    }
     rest(cluster, dice, (200_000, 2_500_000), end).await;
-    if let Some(running) = node.running() {
+    for running in nodes.iter().filter_map(|node| node.running()) {
+        running.allow_unseal();
+    }
+}
+
+/// Nobody can lead but as caretaker; half of the time whoever leads dies then.
+async fn seal_all(cluster: &Cluster, dice: &mut Dice, end: Duration) {
+    cluster.world.count(|coverage| coverage.seals_of_all += 1);
+    let nodes = cluster.members();
+    for node in &nodes {
+        node.with(|running| running.seal_on_purpose()).await;
+    }
+    if dice.chance(500) {
+        rest(cluster, dice, (100_000, 500_000), end).await;
+        let node = victim(cluster, dice);
+        stop(cluster, dice, &[node], End::Crash, end).await;
+    }
+    rest(cluster, dice, (1_500_000, 4_500_000), end).await;
+    for running in nodes.iter().filter_map(|node| node.running()) {
         running.allow_unseal();
     }
 }
 
 async fn snapshot(cluster: &Cluster, dice: &mut Dice) {
-    let node = dice.pick(&cluster.nodes).clone();
-    cluster.world.event(format_args!("node {} is told to take a snapshot", node.id));
+    let node = dice.pick(&cluster.members()).clone();
+    ask_for_snapshot(cluster, &node).await;
+}
+
+async fn ask_for_snapshot(cluster: &Cluster, node: &Machine) {
+    cluster.world.event(format_args!("{} is told to take a snapshot", node.name()));
     let asked = node.with(|running| async move { running.raft.trigger_snapshot().await }).await;
     if asked.is_some() {
         cluster.world.count(|coverage| coverage.snapshots += 1);
@@ -93,61 +112,8 @@ async fn snapshot(cluster: &Cluster, dice: &mut Dice) {
 
 async fn transfer(cluster: &Cluster) {
     let Some(leader) = cluster.leader() else { return };
-    cluster.world.event(format_args!("node {} is told to hand over", leader.id));
+    cluster.world.event(format_args!("{} is told to hand over", leader.name()));
     cluster.world.count(|coverage| coverage.transfers += 1);
     // That nobody can take over is one of the answers.
     leader.with(|running| async move { running.raft.transfer_leadership().await.is_ok() }).await;
-}
-
-/// The shape of a broken network.
-fn shape(cluster: &Cluster, dice: &mut Dice) -> (&'static str, PeerLinks) {
-    let ids: Vec<u64> = cluster.nodes.iter().map(|node| node.id).collect();
-    let one = victim(cluster, dice).id;
-    let other = ids[(usize::try_from(one).unwrap_or(0)) % ids.len()];
-    let count =
-        |cut: bool| {
-            cluster.world.count(|coverage| {
-                if cut { coverage.partitions += 1 } else { coverage.slow_links += 1 }
-            });
-        };
-    match dice.below(100) {
-        0..20 => ("one node is alone", cut(&ids, count, |from, to| from == one || to == one)),
-        20..30 => ("one node hears nothing", cut(&ids, count, |_, to| to == one)),
-        30..40 => ("one node is not heard", cut(&ids, count, |from, _| from == one)),
-        40..50 => (
-            "one link is cut",
-            cut(&ids, count, |from, to| (from, to) == (one, other) || (from, to) == (other, one)),
-        ),
-        50..55 => {
-            ("one link is cut one way", cut(&ids, count, |from, to| (from, to) == (one, other)))
-        }
-        55..60 => ("every node is alone", cut(&ids, count, |_, _| true)),
-        60..75 => {
-            let loss_permille = *dice.pick(&[20, 100, 300]);
-            ("messages are lost", everywhere(&ids, &Link { loss_permille, ..Link::GOOD }))
-        }
-        75..85 => {
-            let double_permille = 400;
-            ("messages are doubled", everywhere(&ids, &Link { double_permille, ..Link::GOOD }))
-        }
-        _ => {
-            count(false);
-            let most = *dice.pick(&[20_000, 100_000, 400_000]);
-            ("links are slow", everywhere(&ids, &Link { delay_us: (1_000, most), ..Link::GOOD }))
-        }
-    }
-}
-
-fn cut(ids: &[u64], count: impl Fn(bool), is_cut: impl Fn(u64, u64) -> bool) -> PeerLinks {
-    count(true);
-    let all = ids.iter().flat_map(|from| ids.iter().map(move |to| (*from, *to)));
-    let cut = all.filter(|(from, to)| from != to && is_cut(*from, *to));
-    cut.map(|way| (way, Link { cut: true, ..Link::GOOD })).collect()
-}
-
-/// Clients' links, too.
-fn everywhere(ids: &[u64], link: &Link) -> PeerLinks {
-    let ends: Vec<u64> = ids.iter().copied().chain([CLIENT]).collect();
-    let all = ends.iter().flat_map(|from| ends.iter().map(move |to| (*from, *to)));
-    all.map(|way| (way, link.clone())).collect()
 }

@@ -1,7 +1,8 @@
 //! What must hold, whatever fails. Checked after each step: a tick of virtual time, and each
 //! answer to a client.
 //!
-//! Of the nodes: one leader a term; log matching; equal state at equal index, hash by hash. Of the
+//! Of the nodes: one leader a term; log matching; equal state at equal index, hash by hash; ids that
+//! name one node for ever; stamped time that runs as clocks do. Of the
 //! answers: nothing acknowledged is lost, nothing older is read than what was answered before the
 //! read began, every check-and-set version is given once, and what was refused never shows.
 //!
@@ -281,6 +282,12 @@ impl History {
         *known = state.max(*known);
     }
 }
+
+mod members;
+mod time;
+
+pub(crate) use members::Memberships;
+pub(crate) use time::ClusterTime;
 
 #[cfg(test)]
 mod tests;

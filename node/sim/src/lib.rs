@@ -33,10 +33,27 @@ pub use invariants::Violation;
 pub use run::{Outcome, Run};
 
 /// A bug that is put in on purpose, to see that it is found.
+///
+/// It is found where an invariant does not hold, and also where a defence notices it first: a node
+/// whose disk had no other fault refuses to open it, or is told by its peers to stay out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Plant {
     /// Writes are acknowledged before they are durable: the disk's syncs do nothing.
     SkippedFsync,
+    /// The log is not synced where a vote is among what is written.
+    SkippedVoteFsync,
+    /// Snapshots are not synced.
+    SkippedSnapshotFsync,
+    /// Directories are not synced.
+    SkippedDirectoryFsync,
+    /// A vote is answered before it is saved, and the process ends in between.
+    ForgottenVote,
+    /// Replicas stamp their own clock into what they apply.
+    ClockInApply,
+    /// The conditions of a command are not looked at.
+    UncheckedCondition,
+    /// A machine with an empty disk takes part under the id it had, and nobody asks.
+    ReusedId,
     /// A follower answers reads from what it has, without a read barrier.
     StaleFollowerRead,
 }
@@ -47,6 +64,13 @@ impl Plant {
     pub const fn name(self) -> &'static str {
         match self {
             Self::SkippedFsync => "skipped-fsync",
+            Self::SkippedVoteFsync => "skipped-vote-fsync",
+            Self::SkippedSnapshotFsync => "skipped-snapshot-fsync",
+            Self::SkippedDirectoryFsync => "skipped-directory-fsync",
+            Self::ForgottenVote => "forgotten-vote",
+            Self::ClockInApply => "clock-in-apply",
+            Self::UncheckedCondition => "unchecked-condition",
+            Self::ReusedId => "reused-id",
             Self::StaleFollowerRead => "stale-follower-read",
         }
     }

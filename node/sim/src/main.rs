@@ -32,7 +32,7 @@ struct Arguments {
 }
 
 /// A campaign of fewer seeds may miss a kind of fault by chance.
-const SEEDS_FOR_COVERAGE: u64 = 50;
+const SEEDS_FOR_COVERAGE: u64 = 150;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -104,6 +104,7 @@ fn tell_failure(outcome: &Outcome, plant: Option<Plant>) {
 fn tell_coverage(report: &Report, elapsed: Duration, arguments: &Arguments) -> bool {
     let seconds = elapsed.as_secs_f64();
     println!("coverage: {}", report.coverage);
+    println!("power cuts of all machines: {}", report.coverage.cuts());
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let per_second = report.ran as f64 / seconds.max(0.001);
     println!(

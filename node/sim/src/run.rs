@@ -68,7 +68,7 @@ impl Run {
     }
 
     async fn simulate(self) -> Outcome {
-        let world = World::new(self.keep_lines);
+        let world = World::new(self.seed, self.keep_lines);
         let cluster = Arc::new(Cluster::new(world.clone(), self.seed, self.plant));
         match cluster.form().await {
             Ok(()) => self.torment(&cluster).await,
@@ -93,13 +93,19 @@ impl Run {
     /// Clients and faults at once.
     async fn torment(self, cluster: &Arc<Cluster>) {
         if self.plant == Some(Plant::SkippedFsync) {
-            cluster.nodes.iter().for_each(|node| node.plant_skipped_fsync());
+            cluster.machines.iter().for_each(|machine| machine.plant_skipped_fsync());
         }
         let end = cluster.world.clock.elapsed() + FAULTS;
         let mut parts = vec![
             SimRuntime::spawn(faults::break_links(cluster.clone(), self.seed, end)),
             SimRuntime::spawn(faults::break_machines(cluster.clone(), self.seed, end)),
+            SimRuntime::spawn(faults::cut_power(cluster.clone(), self.seed, end)),
         ];
+        // A disk that keeps nothing is not opened again: nobody is to replace it.
+        if self.plant != Some(Plant::SkippedFsync) {
+            parts.push(SimRuntime::spawn(faults::break_disks(cluster.clone(), self.seed, end)));
+            parts.push(SimRuntime::spawn(faults::change_members(cluster.clone(), self.seed, end)));
+        }
         for number in 0..CLIENTS {
             let client = Client::new(cluster.clone(), self.seed, number);
             parts.push(SimRuntime::spawn(client.run(end)));
@@ -123,9 +129,8 @@ async fn verify(cluster: &Arc<Cluster>, seed: u64) {
         let text = "no write is acknowledged although all is healed";
         cluster.world.report(Violation::new("all heals in bounded time", text));
     }
-    let ids: Vec<u64> = cluster.serving().map(|(node, _)| node.id).collect();
-    for id in ids {
-        client.read_all(id).await;
+    for (machine, _) in cluster.serving() {
+        client.read_all(machine.number).await;
     }
     cluster.heal().await;
     cluster.observe();

@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::invariants::{Began, EVERYTHING_OPENS, History, KeyState, Violation};
 use crate::node::SEALED;
 use crate::request::{Answer, Ask, Refusal, Reply, TIME_LIMIT};
-use crate::world::{CLIENT, Dice, Serve};
+use crate::world::Dice;
 
 pub(crate) const CLIENTS: u64 = 6;
 const KEYS: u64 = 6;
@@ -310,7 +310,7 @@ impl Client {
 
     async fn ask(&self, node: u64, ask: &Ask) -> Option<Answer> {
         let network = self.cluster.network.clone();
-        let asking = network.ask(CLIENT, node, ask.clone(), Serve::Client);
+        let asking = network.ask(node, ask.clone());
         let answer = self.cluster.within(PATIENCE.max(TIME_LIMIT), asking).await?;
         if let Some(Err(refusal)) = &answer {
             self.expect(refusal, "a request");
@@ -348,7 +348,7 @@ impl Client {
     }
 
     fn any_node(&mut self) -> u64 {
-        1 + self.dice.below(self.cluster.nodes.len() as u64)
+        self.dice.pick(&self.cluster.members()).number
     }
 
     fn unanswered(&self, node: u64, key: &str) {

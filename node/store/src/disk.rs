@@ -8,9 +8,10 @@ mod files;
 mod memory;
 mod path;
 mod real;
+mod usage;
 
 pub use files::{READ_ALL_BYTES_MAX, read_all, write_atomically};
-pub use memory::MemoryDisk;
+pub use memory::{Damage, DamageKind, MemoryDisk, SyncKind};
 pub use real::RealDisk;
 
 use std::io;

@@ -3,14 +3,16 @@
 //! ```text
 //! node/identity            frame "CONCIDT1": Identity
 //! node/boot                frame "CONCBOT1": the boot counter
+//! node/out                 frame "CONCOUT1": why the node stays out of its cluster
 //! node/sealed-on-purpose   present: sealed by an operator, and to stay so
-//! frame                    magic | checksum u32 | body, to the end of the file
 //! ```
 //!
-//! The checksum is CRC-32 over magic and body, little-endian; bodies are protobuf. Files are
-//! replaced whole ([`write_atomically`]). The boot counter has a file of its own, because it counts
-//! from the first start, when the node has no identity yet, and so that saving an identity cannot
-//! set it back.
+//! [`frame`] draws the frame; bodies are protobuf. Files are replaced whole ([`write_atomically`]).
+//! The boot counter has a file of its own, because it counts from the first start, when the node
+//! has no identity yet, and so that saving an identity cannot set it back. Who cannot tell what a
+//! mark says takes the safe side: a file that is there seals, and one that is there keeps out.
+
+pub(crate) mod frame;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,12 +20,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use prost::Message;
 
 use crate::disk::{Disk, read_all, write_atomically};
+use frame::Place;
 
-const DIRECTORY: &str = "node";
-const IDENTITY: Place = Place { path: "node/identity", magic: *b"CONCIDT1" };
-const BOOT: Place = Place { path: "node/boot", magic: *b"CONCBOT1" };
+/// Where the small files are.
+pub(crate) const DIRECTORY: &str = "node";
+const IDENTITY: Place = Place { path: "node/identity", name: *b"CONCIDT" };
+const BOOT: Place = Place { path: "node/boot", name: *b"CONCBOT" };
+const OUT: Place = Place { path: "node/out", name: *b"CONCOUT" };
 const SEALED_PATH: &str = "node/sealed-on-purpose";
-const BODY_AT: usize = 12;
+/// A text about why a node is out is cut at this length.
+const OUT_TEXT_BYTES_MAX: usize = 4 << 10;
 /// The format of a data directory that this program writes and knows.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -50,6 +56,15 @@ struct Boot {
     counter: u64,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct OutRecord {
+    /// See [`Out::number`].
+    #[prost(uint32, tag = "1")]
+    reason: u32,
+    #[prost(string, tag = "2")]
+    text: String,
+}
+
 /// Why a node takes no part in its cluster any more. Only a wiped node, under a new id, comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Out {
@@ -69,13 +84,23 @@ pub enum IdentityError {
     Io(#[from] io::Error),
     /// A file is not what was written.
     #[error(
-        "{file} is damaged: {what}: remove the node from the cluster, empty its data directory and join it again"
+        "{file} is damaged: {what}: set the node's data aside and join it again with `conclaved rejoin`, or, where most nodes are lost, see `conclaved recover`"
     )]
     Damaged {
         /// The path in the data directory.
         file: &'static str,
         /// What is wrong.
         what: &'static str,
+    },
+    /// A newer program wrote a file.
+    #[error(
+        "{file} has format {found:?}, which this program does not know: start the newer program"
+    )]
+    NewerFile {
+        /// The path in the data directory.
+        file: &'static str,
+        /// Its format.
+        found: char,
     },
     /// A newer program wrote the directory.
     #[error(
@@ -100,18 +125,16 @@ struct Known {
     boot_counter: u64,
     sealed_on_purpose: bool,
     out: Option<(Out, String)>,
-}
-
-struct Place {
-    path: &'static str,
-    magic: [u8; 8],
+    /// Whether a file says so.
+    out_saved: bool,
 }
 
 impl IdentityStore {
     /// Reads the files of a data directory.
     ///
     /// # Errors
-    /// [`IdentityError::Damaged`], [`IdentityError::Newer`], the operating system's.
+    /// [`IdentityError::Damaged`], [`IdentityError::Newer`], [`IdentityError::NewerFile`], the
+    /// operating system's.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, IdentityError> {
         disk.create_dir(DIRECTORY)?;
         disk.sync_dir("")?;
@@ -122,12 +145,14 @@ impl IdentityStore {
             return Err(IdentityError::Newer { found });
         }
         let boot: Option<Boot> = BOOT.read(disk.as_ref())?;
+        let out = read_out(disk.as_ref())?;
         let known = Known {
             identity,
             boot_counter: boot.map_or(0, |boot| boot.counter),
             // Any file there counts, whatever is in it: staying sealed is the safe side.
             sealed_on_purpose: read_all(disk.as_ref(), SEALED_PATH)?.is_some(),
-            out: None,
+            out_saved: out.is_some(),
+            out,
         };
         Ok(Self { disk, known: Arc::new(Mutex::new(known)) })
     }
@@ -186,10 +211,16 @@ impl IdentityStore {
     /// Marks the node as staying out; durable on return. The first reason stands.
     ///
     /// # Errors
-    /// The operating system's; the node stays out until it ends even so.
+    /// The operating system's; the node stays out until it ends even so, and another call tries
+    /// again to write the first reason.
     pub fn set_out(&self, why: Out, text: &str) -> Result<(), IdentityError> {
         let mut known = self.known();
-        known.out.get_or_insert_with(|| (why, text.to_owned()));
+        let text = &text[..text.floor_char_boundary(OUT_TEXT_BYTES_MAX)];
+        let (why, text) = known.out.get_or_insert_with(|| (why, text.to_owned())).clone();
+        if !known.out_saved {
+            OUT.write(self.disk.as_ref(), &OutRecord { reason: why.number(), text })?;
+            known.out_saved = true;
+        }
         Ok(())
     }
 
@@ -216,118 +247,41 @@ impl IdentityStore {
     }
 }
 
-impl Place {
-    fn write(&self, disk: &dyn Disk, message: &impl Message) -> io::Result<()> {
-        let body = message.encode_to_vec();
-        let mut bytes = self.magic.to_vec();
-        bytes.extend_from_slice(&self.checksum(&body).to_le_bytes());
-        bytes.extend_from_slice(&body);
-        write_atomically(disk, self.path, &bytes)
-    }
+impl Out {
+    const ALL: [Self; 3] = [Self::Quarantined, Self::RolledBack, Self::Fenced];
 
-    fn read<M: Message + Default>(&self, disk: &dyn Disk) -> Result<Option<M>, IdentityError> {
-        let damaged = |what| IdentityError::Damaged { file: self.path, what };
-        let Some(bytes) = read_all(disk, self.path)? else { return Ok(None) };
-        let body = bytes.get(BODY_AT..).ok_or_else(|| damaged("it is too short"))?;
-        if bytes[..8] != self.magic || bytes[8..BODY_AT] != self.checksum(body).to_le_bytes() {
-            return Err(damaged("it does not match its checksum"));
+    /// What stands for it on disk, for ever.
+    fn number(self) -> u32 {
+        match self {
+            Self::Quarantined => 1,
+            Self::RolledBack => 2,
+            Self::Fenced => 3,
         }
-        M::decode(body).map(Some).map_err(|_| damaged("it does not decode"))
     }
+}
 
-    fn checksum(&self, body: &[u8]) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&self.magic);
-        hasher.update(body);
-        hasher.finalize()
-    }
+/// A mark that cannot be read keeps the node out as well: whatever it said, it was that.
+fn read_out(disk: &dyn Disk) -> io::Result<Option<(Out, String)>> {
+    let unreadable = |what: &str| {
+        let text = format!(
+            "{} is there and cannot be read ({what}), so this node was put out for a reason that is lost",
+            OUT.path
+        );
+        Some((Out::Quarantined, text))
+    };
+    let record: OutRecord = match OUT.read(disk) {
+        Ok(None) => return Ok(None),
+        Ok(Some(record)) => record,
+        Err(IdentityError::Io(error)) => return Err(error),
+        Err(IdentityError::Damaged { what, .. }) => return Ok(unreadable(what)),
+        Err(_) => return Ok(unreadable("a newer program wrote it")),
+    };
+    let why = Out::ALL.into_iter().find(|why| why.number() == record.reason);
+    Ok(match why {
+        Some(why) => Some((why, record.text)),
+        None => unreadable("a newer program wrote it"),
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::{MemoryDisk, Open};
-
-    fn identity() -> Identity {
-        Identity {
-            cluster_id: bytes::Bytes::from_static(b"cluster"),
-            node_id: 7,
-            node_name: "alpha".to_owned(),
-            format_version: FORMAT_VERSION,
-        }
-    }
-
-    fn open(disk: &MemoryDisk) -> IdentityStore {
-        IdentityStore::open(Arc::new(disk.clone())).unwrap()
-    }
-
-    #[test]
-    fn everything_outlives_a_power_cut() {
-        let disk = MemoryDisk::new();
-        let store = open(&disk);
-        assert_eq!(
-            (store.load(), store.sealed_on_purpose(), store.boot_counter()),
-            (None, false, 0)
-        );
-        assert_eq!(store.begin_boot().unwrap(), 1);
-        store.save(&identity()).unwrap();
-        store.set_sealed_on_purpose(true).unwrap();
-        disk.power_cut(|| 0);
-        let store = open(&disk);
-        assert_eq!((store.load(), store.sealed_on_purpose()), (Some(identity()), true));
-        assert_eq!(store.begin_boot().unwrap(), 2);
-        store.set_sealed_on_purpose(false).unwrap();
-        store.set_sealed_on_purpose(false).unwrap();
-        disk.power_cut(|| 0);
-        assert!(!open(&disk).sealed_on_purpose());
-        assert_eq!(open(&disk).boot_counter(), 2);
-    }
-
-    #[test]
-    fn a_failed_write_changes_nothing() {
-        let disk = MemoryDisk::new();
-        let store = open(&disk);
-        disk.fail_syncs(true);
-        assert!(store.save(&identity()).is_err());
-        assert!(store.begin_boot().is_err());
-        assert!(store.set_sealed_on_purpose(true).is_err());
-        assert_eq!(
-            (store.load(), store.sealed_on_purpose(), store.boot_counter()),
-            (None, false, 0)
-        );
-    }
-
-    #[test]
-    fn every_flipped_byte_is_noticed() {
-        let disk = MemoryDisk::new();
-        open(&disk).save(&identity()).unwrap();
-        let file = disk.open(IDENTITY.path, Open::Existing).unwrap();
-        for offset in 0..file.len().unwrap() {
-            let mut byte = [0];
-            file.read_at(offset, &mut byte).unwrap();
-            file.write_at(offset, &[byte[0] ^ 0x10]).unwrap();
-            let error = IdentityStore::open(Arc::new(disk.clone())).err().unwrap();
-            assert!(error.to_string().contains("node/identity is damaged"), "{error}");
-            file.write_at(offset, &byte).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_newer_format_is_refused_with_the_way_out() {
-        let disk = MemoryDisk::new();
-        drop(open(&disk));
-        let newer = Identity { format_version: FORMAT_VERSION + 1, ..identity() };
-        IDENTITY.write(&disk, &newer).unwrap();
-        let error = IdentityStore::open(Arc::new(disk)).err().unwrap();
-        assert!(error.to_string().ends_with("start the newer program"), "{error}");
-    }
-
-    #[test]
-    fn the_bytes_are_these() {
-        let disk = MemoryDisk::new();
-        open(&disk).save(&identity()).unwrap();
-        let bytes = read_all(&disk, IDENTITY.path).unwrap().unwrap();
-        let body = b"\x0a\x07cluster\x10\x07\x1a\x05alpha\x20\x01";
-        assert_eq!((&bytes[..8], &bytes[BODY_AT..]), (&b"CONCIDT1"[..], &body[..]));
-    }
-}
+mod tests;

@@ -3,9 +3,22 @@
 use crate::{check, step};
 
 /// Seeds that every change runs.
-const SIM_SEEDS: &str = "200";
+const SIM_SEEDS: &str = "250";
 /// Within this many seeds each planted bug must be found.
 const PLANT_SEEDS: &str = "1000";
+
+/// Bugs that the simulation must find.
+const PLANTS: [&str; 9] = [
+    "skipped-fsync",
+    "skipped-vote-fsync",
+    "skipped-snapshot-fsync",
+    "skipped-directory-fsync",
+    "forgotten-vote",
+    "clock-in-apply",
+    "unchecked-condition",
+    "reused-id",
+    "stale-follower-read",
+];
 
 /// Runs it.
 ///
@@ -20,7 +33,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     step::run("documentation", docs)?;
     step::build_programs()?;
     step::run("simulation", step::built("conclave-sim", &["--seeds", SIM_SEEDS])?)?;
-    for plant in ["skipped-fsync", "stale-follower-read"] {
+    for plant in PLANTS {
         step::run(
             &format!("planted bug {plant}"),
             step::built(

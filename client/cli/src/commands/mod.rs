@@ -3,6 +3,7 @@
 mod kv;
 mod operator;
 pub(crate) mod server;
+mod sibling;
 mod status;
 mod version;
 

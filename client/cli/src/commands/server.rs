@@ -1,13 +1,10 @@
 //! `conclave server`: becomes the sibling program `conclaved`.
 
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::Command;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, sibling};
 
 /// Run a node: hands all that follows to `conclaved`
 #[derive(Debug, Args)]
@@ -19,19 +16,6 @@ pub(crate) struct Server {
 
 /// Comes back only if the program cannot be started.
 pub(crate) fn replace_process(arguments: &[OsString]) -> Failure {
-    let program = beside_us().unwrap_or_else(|| PathBuf::from(PROGRAM));
-    let error = Command::new(&program).arg("server").args(arguments).exec();
-    Failure::local(format!(
-        "{} cannot be started: {error}; install {PROGRAM} beside conclave or on the PATH",
-        program.display()
-    ))
+    let words = [OsString::from("server")].into_iter().chain(arguments.iter().cloned());
+    sibling::replace_process(words)
 }
-
-fn beside_us() -> Option<PathBuf> {
-    let here = std::env::current_exe().ok()?;
-    let program = here.parent()?.join(PROGRAM);
-    program.is_file().then_some(program)
-}
-
-/// The node's program.
-const PROGRAM: &str = "conclaved";

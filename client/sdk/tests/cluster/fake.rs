@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use conclave_proto::ErrorCode;
 use conclave_proto::v1::kv_server::{Kv, KvServer};
 use conclave_proto::v1::operator_server::{Operator, OperatorServer};
+use conclave_proto::v1::restore_snapshot_part::Part;
 use conclave_proto::v1::session_server::{Session, SessionServer};
 use conclave_proto::v1::*;
 use conclave_sdk::{Client, Config};
@@ -62,6 +63,12 @@ pub(crate) struct Shared {
     /// Loses one in this many replies, if not 0.
     pub(crate) lose_every: u64,
     pub(crate) writes_seen: u64,
+    /// What is saved, and what a restore left.
+    pub(crate) backup: Vec<u8>,
+    /// Ends a save after its first piece.
+    pub(crate) break_backups: bool,
+    /// What members and backups were asked, in words.
+    pub(crate) told: Vec<String>,
 }
 
 /// The nodes, and how to reach them.
@@ -332,39 +339,72 @@ impl Session for Node {
 
 #[tonic::async_trait]
 impl Operator for Node {
-    type SaveSnapshotStream = Pin<
-        Box<
-            dyn tokio_stream::Stream<Item = Result<conclave_proto::v1::SnapshotBytes, Status>>
-                + Send,
-        >,
-    >;
+    type SaveSnapshotStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<SnapshotBytes, Status>> + Send>>;
+
+    async fn join_cluster(
+        &self,
+        request: Request<JoinClusterRequest>,
+    ) -> Result<Response<JoinClusterResponse>, Status> {
+        self.enter("join").await?;
+        self.lock().told.push(request.into_inner().join_token);
+        Ok(Response::new(JoinClusterResponse {}))
+    }
 
     async fn promote_member(
         &self,
-        _request: Request<conclave_proto::v1::PromoteMemberRequest>,
-    ) -> Result<Response<conclave_proto::v1::PromoteMemberResponse>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        request: Request<PromoteMemberRequest>,
+    ) -> Result<Response<PromoteMemberResponse>, Status> {
+        self.enter("promote").await?;
+        self.lock().told.push(request.into_inner().server_id);
+        Ok(Response::new(PromoteMemberResponse {}))
     }
 
     async fn demote_member(
         &self,
-        _request: Request<conclave_proto::v1::DemoteMemberRequest>,
-    ) -> Result<Response<conclave_proto::v1::DemoteMemberResponse>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        request: Request<DemoteMemberRequest>,
+    ) -> Result<Response<DemoteMemberResponse>, Status> {
+        self.enter("demote").await?;
+        self.lock().told.push(request.into_inner().server_id);
+        Ok(Response::new(DemoteMemberResponse {}))
     }
 
     async fn save_snapshot(
         &self,
-        _request: Request<conclave_proto::v1::SaveSnapshotRequest>,
+        _: Request<SaveSnapshotRequest>,
     ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        self.enter("save").await?;
+        let shared = self.lock();
+        let piece = |data: &[u8]| Ok(SnapshotBytes { data: data.to_vec().into() });
+        let mut pieces: Vec<_> = shared.backup.chunks(1000).map(piece).collect();
+        if shared.break_backups {
+            pieces.truncate(1);
+            pieces.push(Err(refusal(ErrorCode::Internal)));
+        }
+        Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
     }
 
     async fn restore_snapshot(
         &self,
-        _request: Request<tonic::Streaming<conclave_proto::v1::RestoreSnapshotPart>>,
-    ) -> Result<Response<conclave_proto::v1::RestoreSnapshotResponse>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        request: Request<tonic::Streaming<RestoreSnapshotPart>>,
+    ) -> Result<Response<RestoreSnapshotResponse>, Status> {
+        self.enter("restore").await?;
+        if self.lock().next_write_fault().is_some() {
+            return Err(refusal(ErrorCode::NoLeader));
+        }
+        let mut parts = request.into_inner();
+        let first = parts.message().await?.and_then(|message| message.part);
+        let Some(Part::Start(start)) = first else { return Err(refusal(ErrorCode::Internal)) };
+        let mut backup = Vec::new();
+        while let Some(RestoreSnapshotPart { part: Some(Part::Data(data)) }) =
+            parts.message().await?
+        {
+            backup.extend_from_slice(&data);
+        }
+        let mut shared = self.lock();
+        shared.backup = backup;
+        shared.told.push(format!("restore {}", start.force));
+        Ok(Response::new(RestoreSnapshotResponse { revision: 9, epoch: 2 }))
     }
 
     async fn status(

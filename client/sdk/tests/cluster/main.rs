@@ -354,3 +354,51 @@ async fn increments_under_lost_messages_count_exactly() {
     assert_eq!(version, CLIENTS * EACH);
     assert_eq!(data, json!({"n": CLIENTS * EACH}).to_string().as_bytes());
 }
+
+async fn saved(client: &Client) -> Result<Vec<u8>, Error> {
+    let mut download = client.operator().save_snapshot().await?;
+    let mut whole = Vec::new();
+    while let Some(piece) = download.next().await? {
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole)
+}
+
+#[tokio::test]
+async fn backups_stream_both_ways() {
+    let nodes = Nodes::start(3).await;
+    let backup: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
+    nodes.lock().backup = backup.clone();
+    let client = nodes.client().await;
+    assert_eq!(soon(saved(&client)).await.expect("saved"), backup);
+    nodes.lock().break_backups = true;
+    let broken = soon(saved(&client)).await.expect_err("it broke off");
+    assert_eq!(broken.code(), Some(ErrorCode::Internal));
+    // A node that took nothing is asked again, with the whole file.
+    for force in [false, true] {
+        nodes.fault([Fault::Answer(ErrorCode::NoLeader)]);
+        let other: Vec<u8> = backup.iter().rev().copied().collect();
+        let source = other.clone();
+        let open = move || Ok(std::io::Cursor::new(source.clone()));
+        let restored = soon(client.operator().restore_snapshot(force, open)).await;
+        let restored = restored.expect("restored");
+        assert_eq!((restored.revision, restored.epoch), (9, 2));
+        assert!(nodes.lock().backup == other);
+    }
+    assert_eq!(nodes.lock().told, ["restore false", "restore true"]);
+    let gone = || Err::<std::io::Empty, _>(std::io::ErrorKind::NotFound.into());
+    let missing = client.operator().restore_snapshot(false, gone).await;
+    assert!(!missing.expect_err("there is no file").is_remote());
+}
+
+#[tokio::test]
+async fn members_change_their_part() {
+    let nodes = Nodes::start(1).await;
+    let operator = nodes.client().await.operator();
+    soon(operator.promote_member("n2")).await.expect("promoted");
+    soon(operator.demote_member("3")).await.expect("demoted");
+    let address = nodes.lock().addresses[0].clone();
+    soon(operator.join(&address, "jt", "", false)).await.expect("joined");
+    assert_eq!(nodes.lock().told, ["n2", "3", "jt"]);
+    assert_eq!(soon(operator.membership()).await.expect("answered"), Default::default());
+}

@@ -99,7 +99,7 @@ fn maintaining_reserves_before_anybody_waits() {
     assert_eq!(ledger.log().len(), entries + 51, "no write waited for a reservation");
     block_on(barrier.maintain()).unwrap();
     assert_eq!(reserved(&barrier, &ledger, 1), 200);
-    assert_eq!(barrier.reservation().remaining(1), 149);
+    assert_eq!(barrier.reservation().remaining((1, 1)), 149);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_large_transaction_reserves_what_it_needs() {
     }
     block_on(tx.commit(None)).unwrap();
     assert_eq!(reserved(&barrier, &ledger, 1), 350);
-    assert_eq!(barrier.reservation().remaining(1), 0);
+    assert_eq!(barrier.reservation().remaining((1, 1)), 0);
 }
 
 #[test]
@@ -135,8 +135,8 @@ fn a_lost_reservation_is_planned_again() {
     ledger.before_commit(move |_| block_on(other.maintain()).unwrap());
     assert!(write(&first, &ledger, "a"));
     assert_eq!(reserved(&first, &ledger, 1), 200, "each node owns a block of its own");
-    assert_eq!(second.reservation().remaining(1), 100);
-    assert_eq!(first.reservation().remaining(1), 99);
+    assert_eq!(second.reservation().remaining((1, 1)), 100);
+    assert_eq!(first.reservation().remaining((1, 1)), 99);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_reservation_of_unknown_outcome_is_not_used() {
         matches!(failed, BarrierError::Ledger(LedgerError::Unavailable)),
         "the write was not proposed: {failed}"
     );
-    assert_eq!(barrier.reservation().remaining(1), 0);
+    assert_eq!(barrier.reservation().remaining((1, 1)), 0);
 }
 
 #[test]
@@ -197,12 +197,81 @@ fn an_edited_or_moved_count_is_refused() {
 }
 
 #[test]
-fn a_late_reservation_for_an_old_term_is_left() {
+fn a_late_reservation_for_an_old_key_is_left() {
     let mut reservation = Reservation::default();
-    reservation.add(2, 10);
-    reservation.add(1, 10);
-    assert_eq!((reservation.remaining(2), reservation.remaining(1)), (10, 0));
-    assert!(!reservation.take(1, 1) && !reservation.take(2, 11) && reservation.take(2, 10));
+    let (old, new, restored) = ((1, 1), (1, 2), (2, 1));
+    reservation.add(new, 10);
+    reservation.add(old, 10);
+    assert_eq!((reservation.remaining(new), reservation.remaining(old)), (10, 0));
+    assert!(!reservation.take(old, 1) && !reservation.take(new, 11) && reservation.take(new, 10));
+    reservation.add(restored, 10);
+    reservation.add(new, 10);
+    assert_eq!((reservation.remaining(new), reservation.remaining(restored)), (0, 10));
+}
+
+/// A restore puts an older keyring and older counts back. The old term's key seals nothing more, and
+/// the term that comes next again is another key.
+#[test]
+fn after_a_restore_a_fresh_key_seals() {
+    for leader_restarts in [false, true] {
+        let ledger = MemoryLedger::new();
+        let mut barrier = limited(initialised(&ledger));
+        assert!(write(&barrier, &ledger, "kept"));
+        let backup = ledger.backup();
+        block_on(barrier.rotate()).unwrap();
+        assert!(write(&barrier, &ledger, "lost"));
+        assert_eq!(barrier.term(), 2);
+        let lost = ledger.log().last().unwrap().writes[0].clone();
+        ledger.restore(&backup);
+        if leader_restarts {
+            barrier = limited(opened(&ledger, &barrier, 5));
+            block_on(barrier.maintain()).unwrap();
+        }
+        assert!(write(&barrier, &ledger, "new"));
+        let written = ledger.log().last().unwrap().writes[0].value.clone().unwrap();
+        assert_eq!(term_of(&written).unwrap(), 2, "the key of term 1 is of the old epoch");
+        // Another node, which slept meanwhile, reads it too.
+        let other = limited(opened(&ledger, &barrier, 6));
+        let mut tx = other.transaction(ledger.view());
+        for (name, there) in [("kept", true), ("lost", false), ("new", true)] {
+            assert_eq!(tx.get(&path(name)).unwrap().is_some(), there, "{name}");
+        }
+        ledger.tamper(lost.key.clone(), lost.value.clone().unwrap());
+        let mut tx = other.transaction(ledger.view());
+        assert!(matches!(tx.get(&path("lost")), Err(BarrierError::Damaged(_))), "another key");
+    }
+}
+
+/// The write was planned and its key taken; then the restore came first.
+#[test]
+fn nothing_is_sealed_under_a_key_that_a_restore_took_away() {
+    let ledger = MemoryLedger::new();
+    let barrier = limited(initialised(&ledger));
+    assert!(write(&barrier, &ledger, "a"));
+    let backup = ledger.backup();
+    block_on(barrier.rotate()).unwrap();
+    let mut tx = barrier.transaction(ledger.view());
+    tx.put(&path("b"), Bytes::from_static(b"value")).unwrap();
+    ledger.before_commit(move |ledger| ledger.restore(&backup));
+    assert!(matches!(block_on(tx.commit(None)).unwrap(), CommitOutcome::ConditionFailed));
+    assert!(write(&barrier, &ledger, "b"));
+    let other = limited(opened(&ledger, &barrier, 6));
+    assert!(other.transaction(ledger.view()).get(&path("b")).unwrap().is_some());
+}
+
+/// Within one epoch an older keyring is an attack on the disk.
+#[test]
+fn an_older_keyring_is_taken_in_a_new_epoch_only() {
+    let ledger = MemoryLedger::new();
+    let barrier = limited(initialised(&ledger));
+    let old = ledger.value(&places::keyring());
+    let backup = ledger.backup();
+    block_on(barrier.rotate()).unwrap();
+    ledger.tamper(places::keyring(), old);
+    assert!(matches!(barrier.follow(&*ledger.view()), Err(BarrierError::Damaged(_))));
+    ledger.restore(&backup);
+    barrier.follow(&*ledger.view()).unwrap();
+    assert_eq!(barrier.term(), 1);
 }
 
 #[test]

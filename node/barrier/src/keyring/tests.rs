@@ -5,8 +5,8 @@ fn row() -> KeyringRow {
     KeyringRow {
         format: 1,
         data_keys: vec![
-            DataKeyRow { term: 1, key: vec![0xa1; 32], installed_ms: 1000 },
-            DataKeyRow { term: 2, key: vec![0xa2; 32], installed_ms: 2000 },
+            DataKeyRow { term: 1, key: vec![0xa1; 32], installed_ms: 1000, epoch: 1 },
+            DataKeyRow { term: 2, key: vec![0xa2; 32], installed_ms: 2000, epoch: 1 },
         ],
         name_keys: vec![NameKeyRow { id: 1, secret: vec![0xb1; 32] }],
         hash_secret: vec![0xc1; 32],
@@ -14,7 +14,7 @@ fn row() -> KeyringRow {
 }
 
 fn keyring() -> Keyring {
-    Keyring::new(&row(), 1, CLUSTER_ID).unwrap()
+    Keyring::new(&row(), 1, 1, CLUSTER_ID).unwrap()
 }
 
 fn root() -> KeyringKey {
@@ -106,14 +106,14 @@ fn a_senseless_keyring_is_refused() {
     for (at, edit) in edits.iter().enumerate() {
         let mut row = row();
         edit(&mut row);
-        let refused = Keyring::new(&row, 1, CLUSTER_ID);
+        let refused = Keyring::new(&row, 1, 1, CLUSTER_ID);
         assert!(matches!(refused, Err(BarrierError::Damaged(_))), "edit {at}");
     }
 }
 
 #[test]
 fn a_made_keyring_has_different_keys() {
-    let made = make_keyring(&ports(1), 5);
+    let made = make_keyring(&ports(1), 5, 1);
     let keys = [&made.data_keys[0].key, &made.name_keys[0].secret, &made.hash_secret];
     assert!(keys.iter().all(|key| key.len() == 32));
     assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);

@@ -26,6 +26,7 @@ pub(crate) struct KeyringRow {
 ///   1 term          uint32, from 1
 ///   2 key           32 bytes, AES-256-GCM
 ///   3 installed_ms  uint64, the cluster's stamped time when the key was made
+///   4 epoch         uint64, the cluster's epoch then; it seals in no later one
 /// ```
 #[derive(prost::Message)]
 #[prost(skip_debug)]
@@ -36,6 +37,8 @@ pub(crate) struct DataKeyRow {
     pub(crate) key: Vec<u8>,
     #[prost(uint64, tag = "3")]
     pub(crate) installed_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) epoch: u64,
 }
 
 /// ```text

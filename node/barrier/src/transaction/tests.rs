@@ -460,6 +460,9 @@ impl LedgerView for BrokenView {
     fn stamped_ms(&self) -> u64 {
         1
     }
+    fn epoch(&self) -> u64 {
+        1
+    }
     fn get(&self, _: &Key) -> Result<Option<Row>, crate::ledger::LedgerError> {
         Err(crate::ledger::LedgerError::ViewExpired)
     }

@@ -1,10 +1,10 @@
 //! The core's own routes, `sys/…`, one small file each.
 
 mod join_token;
+mod members;
 mod metrics;
 mod mounts;
 mod raft_configuration;
-mod remove_peer;
 mod seal;
 mod sessions;
 mod step_down;
@@ -41,14 +41,21 @@ enum Kind {
     ActsOnCluster,
     /// Writes rows or changes a session.
     WritesRows,
+    /// Moves bytes that are no request's body. The node does that beside the pipeline, which only
+    /// admits the caller; see [`Core::admit`].
+    Streams,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handler {
     Seal,
     StepDown,
     RaftConfiguration,
     RemovePeer,
+    PromotePeer,
+    DemotePeer,
+    Snapshot,
+    SnapshotForce,
     JoinToken,
     Metrics,
     SessionOpen,
@@ -62,13 +69,24 @@ enum Handler {
 impl SysRoute {
     pub(crate) fn access(&self, operation: Operation) -> Access {
         match self.kind {
-            Kind::ActsOnCluster | Kind::WritesRows if operation == self.operation => Access::Write,
+            Kind::ActsOnCluster | Kind::WritesRows if self.takes(operation) => Access::Write,
             _ => Access::Read,
         }
     }
 
     pub(crate) fn writes_rows(&self, operation: Operation) -> bool {
-        self.kind == Kind::WritesRows && operation == self.operation
+        self.kind == Kind::WritesRows && self.takes(operation)
+    }
+
+    /// Whether [`Core::admit`] lets a caller of this operation through.
+    pub(crate) fn streams(&self, operation: Operation) -> bool {
+        self.kind == Kind::Streams && self.takes(operation)
+    }
+
+    /// A backup is saved and restored at one path.
+    fn takes(&self, operation: Operation) -> bool {
+        operation == self.operation
+            || (self.handler == Handler::Snapshot && operation == Operation::Write)
     }
 
     /// Whether it has an effect that is no row: where time runs out then, nobody knows.
@@ -93,14 +111,17 @@ pub(crate) async fn serve(
     request: &Request,
     tx: &mut Transaction,
 ) -> Result<Response, Error> {
-    if request.operation != route.operation {
+    if !route.takes(request.operation) {
         return Err(errors::unsupported_operation());
     }
     match route.handler {
         Handler::Seal => seal::seal(core).await,
         Handler::StepDown => step_down::step_down(core).await,
-        Handler::RaftConfiguration => raft_configuration::read(core).await,
-        Handler::RemovePeer => remove_peer::remove(core, request).await,
+        Handler::RaftConfiguration => raft_configuration::read(core, tx).await,
+        Handler::RemovePeer => members::remove(core, request).await,
+        Handler::PromotePeer => members::promote(core, request).await,
+        Handler::DemotePeer => members::demote(core, request).await,
+        Handler::Snapshot | Handler::SnapshotForce => Err(errors::not_a_stream()),
         Handler::JoinToken => join_token::create(core, request, tx).await,
         Handler::Metrics => metrics::read(core),
         Handler::SessionOpen => sessions::open(core, call, request, tx),
@@ -123,7 +144,7 @@ const fn route(
 }
 
 const ROUTES: &[SysRoute] = {
-    use Kind::{ActsHere, ActsOnCluster, Reads, WritesRows};
+    use Kind::{ActsHere, ActsOnCluster, Reads, Streams, WritesRows};
     use Operation::{Read, Write};
     &[
         route("seal", "sys/seal", Write, ActsHere, Handler::Seal),
@@ -141,6 +162,34 @@ const ROUTES: &[SysRoute] = {
             Write,
             ActsOnCluster,
             Handler::RemovePeer,
+        ),
+        route(
+            "storage/raft/promote",
+            "sys/storage/raft/promote",
+            Write,
+            ActsOnCluster,
+            Handler::PromotePeer,
+        ),
+        route(
+            "storage/raft/demote",
+            "sys/storage/raft/demote",
+            Write,
+            ActsOnCluster,
+            Handler::DemotePeer,
+        ),
+        route(
+            "storage/raft/snapshot",
+            "sys/storage/raft/snapshot",
+            Read,
+            Streams,
+            Handler::Snapshot,
+        ),
+        route(
+            "storage/raft/snapshot-force",
+            "sys/storage/raft/snapshot-force",
+            Write,
+            Streams,
+            Handler::SnapshotForce,
         ),
         route(
             "storage/raft/join-token",
@@ -190,6 +239,8 @@ mod tests {
         let expected = [
             "step-down",
             "storage/raft/remove-peer",
+            "storage/raft/promote",
+            "storage/raft/demote",
             "storage/raft/join-token",
             "sessions/open",
             "sessions/close",

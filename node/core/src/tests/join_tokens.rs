@@ -75,6 +75,18 @@ fn a_join_token_ends_by_the_leaders_time() {
     assert_eq!(code(finish(bench.core.consume_join_token(&token.id))), ErrorCode::PermissionDenied);
 }
 
+/// A backup may hold a token that was used after it was made.
+#[test]
+fn a_join_token_does_not_outlive_a_restore() {
+    let bench = Bench::new();
+    let token = finish(bench.core.create_join_token(Duration::from_secs(60))).unwrap();
+    bench.ledger.restore();
+    assert_eq!(code(finish(bench.core.join_token_secret(&token.id))), ErrorCode::PermissionDenied);
+    assert_eq!(code(finish(bench.core.consume_join_token(&token.id))), ErrorCode::PermissionDenied);
+    let token = finish(bench.core.create_join_token(Duration::from_secs(60))).unwrap();
+    finish(bench.core.consume_join_token(&token.id)).unwrap();
+}
+
 #[test]
 fn unknown_ids_are_refused() {
     let bench = Bench::new();

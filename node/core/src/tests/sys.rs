@@ -1,7 +1,7 @@
 use serde_json::json;
 
-use crate::testing::{Bench, code};
-use crate::{ErrorCode, Operation};
+use crate::testing::{Bench, code, finish};
+use crate::{ErrorCode, Operation, Token};
 
 #[test]
 fn operators_reach_the_node() {
@@ -9,9 +9,14 @@ fn operators_reach_the_node() {
     bench.write("sys/seal", &json!({})).unwrap();
     bench.write("sys/step-down", &json!({})).unwrap();
     bench.write("sys/storage/raft/remove-peer", &json!({"server_id": "node-2"})).unwrap();
-    let answer = bench.write("sys/storage/raft/remove-peer", &json!({}));
-    assert_eq!(code(answer), ErrorCode::InvalidRequest);
-    assert_eq!(*bench.node.asked.lock().unwrap(), ["seal", "step-down", "remove node-2"]);
+    bench.write("sys/storage/raft/promote", &json!({"server_id": "3"})).unwrap();
+    bench.write("sys/storage/raft/demote", &json!({"server_id": "node-3"})).unwrap();
+    for route in ["remove-peer", "promote", "demote"] {
+        let answer = bench.write(&format!("sys/storage/raft/{route}"), &json!({}));
+        assert_eq!(code(answer), ErrorCode::InvalidRequest);
+    }
+    let expected = ["seal", "step-down", "remove node-2", "promote 3", "demote node-3"];
+    assert_eq!(*bench.node.asked.lock().unwrap(), expected);
 }
 
 /// An effect on the node is no entry, so a request id must not make it one: a sealed node could not
@@ -34,6 +39,7 @@ fn members_are_shown_as_clients_expect_them() {
     let expected = json!({
         "address": "127.0.0.1:8201",
         "api_addr": "https://127.0.0.1:8200",
+        "health": null,
         "leader": true,
         "node_id": "node-1",
         "protocol_version": "3",
@@ -41,6 +47,36 @@ fn members_are_shown_as_clients_expect_them() {
         "voter": true,
     });
     assert_eq!(configuration["config"]["servers"][0], expected);
+}
+
+/// The bytes of a backup never go through a request, so one that was only admitted must not look as
+/// if it had been served.
+#[test]
+fn a_backup_is_admitted_not_served() {
+    let bench = Bench::new();
+    for (operation, path) in [
+        (Operation::Read, "sys/storage/raft/snapshot"),
+        (Operation::Write, "sys/storage/raft/snapshot"),
+        (Operation::Write, "sys/storage/raft/snapshot-force"),
+    ] {
+        let mut request = bench.request(operation, path, b"");
+        let admitted = finish(bench.core.admit(&request)).unwrap();
+        assert_eq!(admitted.revision(), bench.ledger.revision());
+        assert_eq!(code(bench.send(&request)), ErrorCode::UnsupportedOperation);
+        request.token = Some(Token::new("hvs.another".into()));
+        assert_eq!(code(finish(bench.core.admit(&request))), ErrorCode::PermissionDenied);
+        request.token = None;
+        assert_eq!(code(finish(bench.core.admit(&request))), ErrorCode::PermissionDenied);
+    }
+    for (operation, path) in [
+        (Operation::Delete, "sys/storage/raft/snapshot"),
+        (Operation::Read, "sys/storage/raft/snapshot-force"),
+        (Operation::Read, "sys/mounts"),
+        (Operation::Write, "secret/data/a"),
+    ] {
+        let request = bench.request(operation, path, b"");
+        assert_eq!(code(finish(bench.core.admit(&request))), ErrorCode::UnsupportedOperation);
+    }
 }
 
 #[test]

@@ -96,12 +96,23 @@ pub(super) fn open<T>(request: tonic::Request<T>) -> Result<(Context, T), Status
 impl Handlers {
     /// Serves `ask` through the core.
     pub(super) async fn call(&self, context: Context, ask: Ask) -> Result<Answered, Refusal> {
+        let (request, permit) = self.request(context, ask)?;
+        let id = request.id.clone();
+        let response = self.caller.call(request, permit).await?;
+        Ok(Answered { id, response })
+    }
+
+    /// The core request that `ask` makes.
+    pub(super) fn request(
+        &self,
+        context: Context,
+        ask: Ask,
+    ) -> Result<(core::Request, Arc<Permit>), Refusal> {
         CanonicalPath::new(&ask.path, ask.operation)?;
         json::check_object(&ask.body)?;
-        let id = self.caller.service.make_request_id();
         let limit = self.caller.time_limit;
         let request = core::Request {
-            id: id.clone(),
+            id: self.caller.service.make_request_id(),
             operation: ask.operation,
             path: ask.path,
             namespace: context.namespace,
@@ -116,8 +127,7 @@ impl Handlers {
                 .map_or_else(ReadLevel::default, read_level),
             time_limit: context.time_limit.map_or(limit, |asked| asked.min(limit)),
         };
-        let response = self.caller.call(request, context.permit).await?;
-        Ok(Answered { id, response })
+        Ok((request, context.permit))
     }
 }
 

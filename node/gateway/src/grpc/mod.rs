@@ -6,10 +6,10 @@ mod kv;
 mod logical;
 mod operator;
 mod session;
+mod snapshot;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use conclave_ports::Ports;
 use conclave_proto::v1::kv_server::KvServer;
 use conclave_proto::v1::logical_server::LogicalServer;
@@ -81,7 +81,8 @@ impl GrpcDoor {
         status_of(refusal).into_http()
     }
 
-    /// Reads the message whole, as every call's request is one: so both doors keep one budget.
+    /// Reads the message whole, as every call's request is one, so that both doors keep one budget;
+    /// but a backup streams.
     async fn answer(
         &self,
         request: Request<Inbound>,
@@ -89,8 +90,12 @@ impl GrpcDoor {
     ) -> Result<Response<Body>, Refusal> {
         let (parts, body) = request.into_parts();
         let mut permit = self.admission.admit()?;
-        let body = self.admission.read_body(body, &mut permit).await?;
-        let mut request: Request<Full<Bytes>> = Request::from_parts(parts, Full::new(body));
+        let body = if parts.uri.path() == RESTORE {
+            Body::new(body)
+        } else {
+            Body::new(Full::new(self.admission.read_body(body, &mut permit).await?))
+        };
+        let mut request = Request::from_parts(parts, body);
         request.extensions_mut().insert(Arrival { peer, permit: Arc::new(permit) });
         match self.routes.clone().call(request).await {
             Ok(response) => Ok(response),
@@ -133,7 +138,7 @@ fn labels(path: &str) -> (&'static str, &'static str) {
         .unwrap_or(("other", "other"))
 }
 
-const CALLS: [(&str, &str); 15] = [
+const CALLS: [(&str, &str); 20] = [
     ("Call", "Logical"),
     ("Put", "Kv"),
     ("Get", "Kv"),
@@ -149,7 +154,15 @@ const CALLS: [(&str, &str); 15] = [
     ("CreateJoinToken", "Operator"),
     ("RemoveMember", "Operator"),
     ("StepDown", "Operator"),
+    ("JoinCluster", "Operator"),
+    ("PromoteMember", "Operator"),
+    ("DemoteMember", "Operator"),
+    ("SaveSnapshot", "Operator"),
+    ("RestoreSnapshot", "Operator"),
 ];
+
+/// The one call whose request is many messages.
+const RESTORE: &str = "/conclave.v1.Operator/RestoreSnapshot";
 
 /// The metadata key under which an error's own code travels.
 const ERROR_CODE_KEY: &str = "conclave-error";

@@ -3,51 +3,78 @@
 use conclave_core::Operation;
 use conclave_proto::v1::operator_server::Operator;
 use conclave_proto::v1::{
-    CreateJoinTokenRequest, CreateJoinTokenResponse, InitRequest, InitResponse, MemberStatus,
-    MembersRequest, MembersResponse, NodeStatusRequest, NodeStatusResponse, RemoveMemberRequest,
-    RemoveMemberResponse, SealRequest, SealResponse, StepDownRequest, StepDownResponse,
-    UnsealRequest,
+    CreateJoinTokenRequest, CreateJoinTokenResponse, DemoteMemberRequest, DemoteMemberResponse,
+    InitRequest, InitResponse, JoinClusterRequest, JoinClusterResponse, MemberStatus,
+    MembersRequest, MembersResponse, NodeStatusRequest, NodeStatusResponse, PromoteMemberRequest,
+    PromoteMemberResponse, RemoveMemberRequest, RemoveMemberResponse, RestoreSnapshotPart,
+    RestoreSnapshotResponse, SaveSnapshotRequest, SealRequest, SealResponse, SnapshotBytes,
+    StepDownRequest, StepDownResponse, UnsealRequest,
 };
+use futures::stream::BoxStream;
 use serde::Deserialize;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, Streaming, async_trait};
 use zeroize::Zeroizing;
 
-use super::Handlers;
-use super::context::{Ask, open};
+use super::context::{Ask, Context, open};
+use super::{Handlers, snapshot};
 use crate::refusal::Refusal;
-use crate::{InitRequest as NodeInit, NodeStatus};
+use crate::{InitRequest as NodeInit, JoinRequest as NodeJoin, NodeStatus};
 
 #[async_trait]
 impl Operator for Handlers {
-    type SaveSnapshotStream =
-        futures::stream::BoxStream<'static, Result<conclave_proto::v1::SnapshotBytes, Status>>;
+    type SaveSnapshotStream = BoxStream<'static, Result<SnapshotBytes, Status>>;
+
+    async fn join_cluster(
+        &self,
+        request: Request<JoinClusterRequest>,
+    ) -> Result<Response<JoinClusterResponse>, Status> {
+        let (context, message) = open(request)?;
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let join = NodeJoin {
+            leader_cluster_addr: given(message.leader_cluster_addr),
+            token: given(message.join_token),
+            non_voter: message.non_voter,
+        };
+        self.caller
+            .detached(context.permit, move |service| {
+                Box::pin(async move { service.join(join).await })
+            })
+            .await?;
+        Ok(Response::new(JoinClusterResponse {}))
+    }
 
     async fn promote_member(
         &self,
-        _request: Request<conclave_proto::v1::PromoteMemberRequest>,
-    ) -> Result<Response<conclave_proto::v1::PromoteMemberResponse>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        request: Request<PromoteMemberRequest>,
+    ) -> Result<Response<PromoteMemberResponse>, Status> {
+        let (context, PromoteMemberRequest { server_id }) = open(request)?;
+        self.change_member(context, "promote", &server_id).await?;
+        Ok(Response::new(PromoteMemberResponse {}))
     }
 
     async fn demote_member(
         &self,
-        _request: Request<conclave_proto::v1::DemoteMemberRequest>,
-    ) -> Result<Response<conclave_proto::v1::DemoteMemberResponse>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        request: Request<DemoteMemberRequest>,
+    ) -> Result<Response<DemoteMemberResponse>, Status> {
+        let (context, DemoteMemberRequest { server_id }) = open(request)?;
+        self.change_member(context, "demote", &server_id).await?;
+        Ok(Response::new(DemoteMemberResponse {}))
     }
 
     async fn save_snapshot(
         &self,
-        _request: Request<conclave_proto::v1::SaveSnapshotRequest>,
+        request: Request<SaveSnapshotRequest>,
     ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        let (context, SaveSnapshotRequest {}) = open(request)?;
+        snapshot::save(self, context).await
     }
 
     async fn restore_snapshot(
         &self,
-        _request: Request<tonic::Streaming<conclave_proto::v1::RestoreSnapshotPart>>,
-    ) -> Result<Response<conclave_proto::v1::RestoreSnapshotResponse>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        request: Request<Streaming<RestoreSnapshotPart>>,
+    ) -> Result<Response<RestoreSnapshotResponse>, Status> {
+        let (context, parts) = open(request)?;
+        snapshot::restore(self, context, parts).await
     }
 
     async fn status(
@@ -111,7 +138,12 @@ impl Operator for Handlers {
         let answered = self.call(context, Ask::new(Operation::Read, path)).await?;
         let Configuration { config } = answered.parse()?;
         let members = config.servers.into_iter().map(Server::into_message).collect();
-        Ok(Response::new(MembersResponse { members, index: config.index, epoch: 0 }))
+        Ok(Response::new(MembersResponse {
+            members,
+            index: config.index,
+            epoch: config.epoch,
+            backup_key: config.backup_key,
+        }))
     }
 
     async fn create_join_token(
@@ -133,10 +165,8 @@ impl Operator for Handlers {
         &self,
         request: Request<RemoveMemberRequest>,
     ) -> Result<Response<RemoveMemberResponse>, Status> {
-        let (context, message) = open(request)?;
-        let body = serde_json::json!({ "server_id": message.server_id }).to_string();
-        let path = "sys/storage/raft/remove-peer".to_owned();
-        self.call(context, Ask::new(Operation::Write, path).with_body(body)).await?;
+        let (context, RemoveMemberRequest { server_id }) = open(request)?;
+        self.change_member(context, "remove-peer", &server_id).await?;
         Ok(Response::new(RemoveMemberResponse {}))
     }
 
@@ -147,6 +177,20 @@ impl Operator for Handlers {
         let (context, StepDownRequest {}) = open(request)?;
         self.call(context, Ask::new(Operation::Write, "sys/step-down".to_owned())).await?;
         Ok(Response::new(StepDownResponse {}))
+    }
+}
+
+impl Handlers {
+    /// One of the routes that take a member and answer nothing.
+    async fn change_member(
+        &self,
+        context: Context,
+        route: &str,
+        server_id: &str,
+    ) -> Result<(), Refusal> {
+        let body = serde_json::json!({ "server_id": server_id }).to_string();
+        let path = format!("sys/storage/raft/{route}");
+        self.call(context, Ask::new(Operation::Write, path).with_body(body)).await.map(drop)
     }
 }
 
@@ -186,6 +230,8 @@ struct Configuration {
 #[derive(Deserialize)]
 struct Servers {
     index: u64,
+    epoch: u64,
+    backup_key: String,
     servers: Vec<Server>,
 }
 
@@ -197,10 +243,21 @@ struct Server {
     node_id: String,
     raft_id: u64,
     voter: bool,
+    health: Option<Health>,
+}
+
+#[derive(Deserialize, Default)]
+struct Health {
+    applied_index: u64,
+    sealed: bool,
+    state_hash: String,
+    unfit: bool,
 }
 
 impl Server {
     fn into_message(self) -> MemberStatus {
+        let reachable = self.health.is_some();
+        let health = self.health.unwrap_or_default();
         MemberStatus {
             node_id: self.raft_id,
             name: self.node_id,
@@ -208,7 +265,11 @@ impl Server {
             api_addr: self.api_addr,
             leader: self.leader,
             voter: self.voter,
-            ..MemberStatus::default()
+            reachable,
+            sealed: health.sealed,
+            applied_index: health.applied_index,
+            state_hash: hex::decode(health.state_hash).unwrap_or_default().into(),
+            unfit: health.unfit,
         }
     }
 }

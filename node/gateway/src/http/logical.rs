@@ -20,10 +20,7 @@ impl HttpDoor {
         let echo = request.headers().get(NAMESPACE).cloned();
         let doubled = request.method() == http::Method::GET && envelope::is_doubled(path);
         let id = self.caller.service.make_request_id();
-        let response = self
-            .call_core(path, &id, request, peer)
-            .await
-            .map_err(|refusal| Refusal { request_id: id.clone(), ..refusal })?;
+        let response = self.call_core(path, &id, request, peer).await.map_err(named(&id))?;
         let mut answer = enveloped(&id, &response, doubled);
         if let Some(namespace) = echo.filter(|value| !value.is_empty()) {
             answer.headers_mut().insert(NAMESPACE, namespace);
@@ -76,7 +73,13 @@ impl HttpDoor {
     }
 }
 
-fn enveloped(id: &str, response: &core::Response, doubled: bool) -> Response<Bytes> {
+/// Gives a refusal the id of its request.
+pub(super) fn named(id: &str) -> impl FnOnce(Refusal) -> Refusal {
+    let request_id = id.to_owned();
+    move |refusal| Refusal { request_id, ..refusal }
+}
+
+pub(super) fn enveloped(id: &str, response: &core::Response, doubled: bool) -> Response<Bytes> {
     let mut answer = if response.data.is_none() && response.warnings.is_empty() {
         json_answer(StatusCode::NO_CONTENT, Bytes::new())
     } else {

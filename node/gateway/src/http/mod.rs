@@ -5,6 +5,7 @@ mod envelope;
 pub(crate) mod head;
 mod lenient;
 mod logical;
+mod snapshot;
 mod status;
 
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use conclave_ports::Ports;
 use conclave_proto::ErrorCode;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use hyper::body::Body as _;
 
 use crate::admission::{Admission, Permit};
 use crate::caller::Caller;
-use crate::gateway::Peer;
+use crate::gateway::{AnswerBody, Peer, whole};
 use crate::inbound::Inbound;
 use crate::path::{self, PathFault};
 use crate::refusal::Refusal;
@@ -44,7 +46,11 @@ impl HttpDoor {
     }
 
     /// Answers one request.
-    pub(crate) async fn serve(&self, request: Request<Inbound>, peer: Peer) -> Response<Bytes> {
+    pub(crate) async fn serve(
+        &self,
+        request: Request<Inbound>,
+        peer: Peer,
+    ) -> Response<AnswerBody> {
         let began = self.ports.clock.monotonic();
         let method = head::method_label(request.method());
         let mut route = "none";
@@ -58,7 +64,7 @@ impl HttpDoor {
     }
 
     /// The answer that is this refusal.
-    pub(crate) fn refuse(&self, refusal: Refusal, peer: Peer) -> Response<Bytes> {
+    pub(crate) fn refuse(&self, refusal: Refusal, peer: Peer) -> Response<AnswerBody> {
         let body = match &refusal.data {
             // A deleted KV version, or a hint: clients read the envelope before "not found".
             Some(data) if refusal.code == ErrorCode::NotFound => {
@@ -67,7 +73,7 @@ impl HttpDoor {
             }
             data => envelope::errors(&refusal.message, data.as_ref()),
         };
-        let mut response = Response::new(body);
+        let mut response = Response::new(whole(body));
         *response.status_mut() = StatusCode::from_u16(refusal.http_status())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if refusal.is_momentary() {
@@ -83,15 +89,18 @@ impl HttpDoor {
         request: Request<Inbound>,
         peer: Peer,
         route: &mut &'static str,
-    ) -> Answer {
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let path = path::decode(request.uri().path())?;
         let Some(path) = path.strip_prefix("v1/") else { return Err(Refusal::not_found()) };
         *route = telemetry::route_template(path);
+        if let Some(force) = snapshot::route(path) {
+            return self.snapshot(path, force, request, peer).await;
+        }
         if !DIRECT_ROUTES.contains(&path) {
-            return self.logical(path, request, peer).await;
+            return self.logical(path, request, peer).await.map(|answer| answer.map(whole));
         }
         head::require_root_namespace(request.headers())?;
-        match path {
+        let answer = match path {
             "sys/health" => self.health(&request),
             "sys/seal-status" => self.seal_status(&request),
             "sys/leader" => self.leader(&request),
@@ -99,7 +108,8 @@ impl HttpDoor {
             "sys/unseal" => self.unseal(request).await,
             "sys/storage/raft/join" => self.join(request).await,
             _ => self.metrics(request, peer).await,
-        }
+        };
+        answer.map(|answer| answer.map(whole))
     }
 
     /// The body, with the request's share of the budgets.
@@ -151,8 +161,8 @@ fn require_method(method: &Method, allowed: &[Method]) -> Result<(), Refusal> {
 }
 
 /// The headers that every answer carries: nothing is cached, sniffed, or asked for in clear again.
-fn finish(mut response: Response<Bytes>, peer: Peer) -> Response<Bytes> {
-    let has_body = !response.body().is_empty();
+fn finish(mut response: Response<AnswerBody>, peer: Peer) -> Response<AnswerBody> {
+    let has_body = response.body().size_hint().exact() != Some(0);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -22,7 +22,7 @@ use crate::wire_code;
 
 /// One HTTP/2 connection as the transport of generated clients.
 #[derive(Clone)]
-struct Wire(http2::SendRequest<Body>);
+pub(super) struct Wire(http2::SendRequest<Body>);
 
 impl tower_service::Service<http::Request<Body>> for Wire {
     type Response = http::Response<Incoming>;
@@ -40,7 +40,7 @@ impl tower_service::Service<http::Request<Body>> for Wire {
     }
 }
 
-async fn wire(bench: &Bench) -> Wire {
+pub(super) async fn wire(bench: &Bench) -> Wire {
     let io = TokioIo::new(bench.connect());
     let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
     spawn(Box::pin(async move {
@@ -49,13 +49,13 @@ async fn wire(bench: &Bench) -> Wire {
     Wire(sender)
 }
 
-fn with_token<T>(message: T) -> Request<T> {
+pub(super) fn with_token<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", "Bearer hvs.t".parse().unwrap());
     request
 }
 
-fn code_of(status: &Status) -> ErrorCode {
+pub(super) fn code_of(status: &Status) -> ErrorCode {
     let number = status.metadata().get("conclave-error").expect("the code travels");
     ErrorCode::from_wire(number.to_str().unwrap().parse().unwrap()).unwrap()
 }
@@ -226,10 +226,20 @@ async fn operator_and_session_speak_for_the_node() -> Result<(), Status> {
     operator.step_down(wire::StepDownRequest {}).await?;
     let members = operator.members(wire::MembersRequest {}).await?.into_inner();
     assert_eq!((members.index, members.members[0].node_id), (5, 1));
-    assert_eq!(members.members[0].cluster_addr, "one:8201");
+    assert_eq!((members.epoch, members.backup_key.as_str()), (3, "ab"));
+    let member = &members.members[0];
+    assert_eq!((member.cluster_addr.as_str(), member.applied_index), ("one:8201", 40));
+    assert!(member.reachable && member.unfit && !member.sealed);
+    assert_eq!(member.state_hash.as_ref(), [1, 2]);
     let grant = operator.create_join_token(wire::CreateJoinTokenRequest { ttl_ms: 1 }).await?;
     assert_eq!(grant.into_inner().ttl_ms, 600_000);
     operator.remove_member(wire::RemoveMemberRequest { server_id: "two".into() }).await?;
+    let join = wire::JoinClusterRequest { join_token: "jt".into(), ..Default::default() };
+    operator.join_cluster(join).await?;
+    let asked = bench.fake.ceremonies.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(asked, "join None Some(\"jt\") false");
+    operator.promote_member(wire::PromoteMemberRequest { server_id: "two".into() }).await?;
+    operator.demote_member(wire::DemoteMemberRequest { server_id: "two".into() }).await?;
 
     let mut session = SessionClient::new(transport);
     let opened = session.open(wire::SessionOpenRequest { ttl_ms: 5000 }).await?.into_inner();

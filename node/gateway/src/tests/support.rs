@@ -7,8 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_core::{Error, ErrorCode, Operation, Request, Response};
 use conclave_ports::{Clock, Ports, Rng, Spawn};
-use futures::FutureExt;
+use std::future::ready;
+
 use futures::future::BoxFuture;
+use futures::stream;
+use futures::{FutureExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
@@ -24,6 +27,8 @@ pub(super) struct Fake {
     pub(super) calls: AtomicUsize,
     /// Calls that ran to their end.
     pub(super) finished: AtomicUsize,
+    /// Backups that are being read.
+    pub(super) open_backups: Arc<AtomicUsize>,
     /// What init, unseal and join were asked, in words.
     pub(super) ceremonies: Mutex<Vec<String>>,
 }
@@ -53,6 +58,7 @@ impl Fake {
             status: Mutex::new(status),
             calls: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
+            open_backups: Arc::default(),
             ceremonies: Mutex::new(Vec::new()),
         })
     }
@@ -64,6 +70,36 @@ impl Fake {
     fn note(&self, text: String) {
         self.ceremonies.lock().unwrap().push(text);
     }
+}
+
+/// Counts a backup as open while it lives.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+
+    /// Held by a closure, so that it lives as long as the stream.
+    fn look(&self) {
+        assert!(self.0.load(Ordering::SeqCst) > 0);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn endless(open: Open) -> crate::SnapshotBytes {
+    let part = Bytes::from(vec![7; 64 << 10]);
+    stream::repeat_with(move || {
+        open.look();
+        Ok(part.clone())
+    })
+    .boxed()
 }
 
 fn json(text: impl Into<String>) -> Result<Response, Error> {
@@ -118,7 +154,7 @@ fn answer(request: &Request) -> Result<Response, Error> {
         (Operation::Read, "sys/mounts") => json(r#"{ "secret/": {"type":"kv"} }"#),
         (Operation::Read, "sys/metrics") => json(r#""a_metric 1\n""#),
         (Operation::Read, "sys/storage/raft/configuration") => json(
-            r#"{"config":{"index":5,"servers":[{"address":"one:8201","api_addr":"https://one:8200","leader":true,"node_id":"one","raft_id":1,"voter":true,"protocol_version":"3"}]}}"#,
+            r#"{"config":{"index":5,"epoch":3,"backup_key":"ab","servers":[{"address":"one:8201","api_addr":"https://one:8200","leader":true,"node_id":"one","raft_id":1,"voter":true,"protocol_version":"3","health":{"applied_index":40,"sealed":false,"state_hash":"0102","unfit":true}}]}}"#,
         ),
         (Operation::Write, "sys/storage/raft/join-token") => {
             json(r#"{"token":"jt","ttl":600,"ttl_ms":600000}"#)
@@ -128,7 +164,10 @@ fn answer(request: &Request) -> Result<Response, Error> {
             Ok(Response { warnings: vec!["mind \"this\"".into()], ..Response::default() })
         }
         (Operation::Write, "sys/seal" | "sys/step-down" | "sys/sessions/close")
-        | (Operation::Write, "sys/storage/raft/remove-peer") => Ok(Response::default()),
+        | (
+            Operation::Write,
+            "sys/storage/raft/remove-peer" | "sys/storage/raft/promote" | "sys/storage/raft/demote",
+        ) => Ok(Response::default()),
         (_, "panic") => panic!("the fake panics where it is told to"),
         _ => Err(Error::not_found()),
     }
@@ -145,7 +184,7 @@ fn error_named(name: &str) -> Error {
     error
 }
 
-pub(super) const ALL_CODES: [ErrorCode; 17] = [
+pub(super) const ALL_CODES: [ErrorCode; 18] = [
     ErrorCode::InvalidRequest,
     ErrorCode::CasMismatch,
     ErrorCode::PermissionDenied,
@@ -163,6 +202,7 @@ pub(super) const ALL_CODES: [ErrorCode; 17] = [
     ErrorCode::Quarantined,
     ErrorCode::Internal,
     ErrorCode::SessionUnknown,
+    ErrorCode::DiskFull,
 ];
 
 impl Service for Fake {
@@ -217,20 +257,48 @@ impl Service for Fake {
 
     fn save_snapshot(
         &self,
-        _request: Request,
+        request: Request,
     ) -> BoxFuture<'_, Result<crate::SnapshotBytes, Error>> {
-        // CONTRACT STUB
-        Box::pin(std::future::ready(Err(Error::not_found())))
+        self.note(format!("save {:?} {}", request.operation, request.path));
+        if request.token.is_none() {
+            return Box::pin(ready(Err(Error::new(ErrorCode::PermissionDenied, ""))));
+        }
+        let open = Open::new(&self.open_backups);
+        let parts: Vec<_> = match request.namespace.as_str() {
+            "broken" => vec![Ok("one".into()), Err(std::io::Error::other("the disk failed"))],
+            "endless" => return Box::pin(ready(Ok(endless(open)))),
+            _ => ["one", "two", "three"].map(|part| Ok(Bytes::from(part))).into(),
+        };
+        let parts = stream::iter(parts).inspect(move |_| open.look());
+        Box::pin(ready(Ok(parts.boxed())))
     }
 
     fn restore_snapshot(
         &self,
-        _request: Request,
-        _force: bool,
-        _backup: crate::SnapshotBytes,
+        request: Request,
+        force: bool,
+        mut backup: crate::SnapshotBytes,
     ) -> BoxFuture<'_, Result<Response, Error>> {
-        // CONTRACT STUB
-        Box::pin(std::future::ready(Err(Error::not_found())))
+        async move {
+            if request.token.is_none() {
+                return Err(Error::new(ErrorCode::PermissionDenied, ""));
+            }
+            let mut length = 0;
+            let end = loop {
+                match backup.next().await {
+                    Some(Ok(part)) => length += part.len(),
+                    Some(Err(error)) => break error.to_string(),
+                    None => break "whole".to_owned(),
+                }
+            };
+            self.note(format!("restore {} {force} {length} {end}", request.path));
+            if end != "whole" {
+                return Err(Error::invalid(end));
+            }
+            let data = Bytes::from_static(b"{\"epoch\":2}");
+            Ok(Response { data: Some(data), revision: 9, ..Response::default() })
+        }
+        .boxed()
     }
 
     fn metrics(&self) -> String {

@@ -45,6 +45,13 @@ fn a_majority_has_to_agree() {
 }
 
 #[test]
+fn wall_clocks_wait_for_the_voter_that_is_slow_to_answer() {
+    assert!(may_still_hear(&walls(&[100_000, 100_000]), 3));
+    assert!(!may_still_hear(&walls(&[100_000, 100_000, 100_000]), 3));
+    assert!(!may_still_hear(&readings(&[(100_000, 0), (100_000, 7)]), 3), "one has heard a time");
+}
+
+#[test]
 fn an_answer_ages_while_others_are_awaited() {
     let mut reading =
         Reading { at: Duration::from_millis(40), ..readings(&[(1_000, 7)])[0].clone() };

@@ -105,8 +105,10 @@ impl StoreBuilder<C, SuiteLog, SuiteMachine> for Builder {
         let machine = StateMachine {
             state: State::open(Arc::new(MemoryEngine::new()), config).expect("the state opens"),
             snapshots: SnapshotStore::open(disk).expect("snapshots open"),
+            log: log.clone(),
             cluster_id: b"suite".to_vec(),
             applied: Arc::new(Progress::default()),
+            epoch: Arc::new(Progress::default()),
             time: Arc::new(ClusterTime::new(Arc::new(NoClock), 0)),
             runtime: PhantomData,
         };

@@ -1,7 +1,12 @@
 //! Three nodes, one thread, one seed: what a cluster promises.
 
+mod disks;
+mod greetings;
 mod joiners;
+mod limits;
+mod members;
 mod refusals;
+mod snapshots;
 mod support;
 mod time;
 
@@ -345,7 +350,7 @@ async fn serves_nothing(cluster: &Cluster, id: u64) {
     assert!(matches!(node.read_barrier().await, Err(ReadError::Stopped(_))));
     assert!(matches!(node.propose(put("a", "1")).await, Err(ProposeError::Stopped(_))));
     assert!(node.on_read_index(v1::ReadIndexRequest { from: 9 }).await.is_err());
-    assert!(node.on_status(v1::StatusRequest { from: 9, hash_index: 0 }).await.is_err());
+    assert!(node.on_status(v1::StatusRequest { from: 9, ..Default::default() }).await.is_err());
 }
 
 #[test]

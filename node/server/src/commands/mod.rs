@@ -1,4 +1,7 @@
 //! The sub-commands of `conclaved`.
 
 pub mod dev;
+pub mod recover;
+pub mod rejoin;
 pub mod server;
+pub mod snapshot;

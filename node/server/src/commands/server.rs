@@ -89,7 +89,7 @@ async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> any
         biased;
         ended = node.run(stop) => ended,
         ended = &mut listeners => ended.context("the listeners have ended"),
-        () = reload_on_hangup(arguments.config, public_tls, logging) => Ok(()),
+        () = reload_on_hangup(arguments.config, public_tls, logging, &node) => Ok(()),
     };
     // Leadership is with another node: what arrives now is refused, what is under way may finish.
     let _ = stop_listening.send(true);
@@ -135,8 +135,8 @@ async fn parent_gone() {
     while !matches!(stdin.read(&mut buffer).await, Ok(0) | Err(_)) {}
 }
 
-/// Re-reads certificate files and the log level at each `SIGHUP`; never completes.
-async fn reload_on_hangup(config: PathBuf, tls: Arc<PublicTls>, logging: LogControl) {
+/// Re-reads certificate files, the log level and the limits of the disk at each `SIGHUP`; never completes.
+async fn reload_on_hangup(config: PathBuf, tls: Arc<PublicTls>, logging: LogControl, node: &Node) {
     let mut hangup = signal(SignalKind::hangup()).expect("the runtime handles signals");
     while hangup.recv().await.is_some() {
         match tls.reload() {
@@ -144,10 +144,15 @@ async fn reload_on_hangup(config: PathBuf, tls: Arc<PublicTls>, logging: LogCont
             Err(error) => tracing::error!(%error, "TLS files were not reloaded; the old ones stay"),
         }
         match Config::load(&config) {
-            Ok(fresh) => match logging.set_level(fresh.log_level) {
-                Ok(()) => tracing::info!(level = ?fresh.log_level, "log level set"),
-                Err(error) => tracing::error!(%error, "the log level was not changed"),
-            },
+            Ok(fresh) => {
+                node.set_space(fresh.storage.space);
+                match logging.set_level(fresh.log_level) {
+                    Ok(()) => {
+                        tracing::info!(level = ?fresh.log_level, "log level and limits of the disk set")
+                    }
+                    Err(error) => tracing::error!(%error, "the log level was not changed"),
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "the configuration cannot be read; nothing changes");
             }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use address::{Address, ApiAddr, NodeName};
 pub use listener::{Listener, TlsFiles, TlsVersion};
-pub use storage::{RetryJoin, Storage};
+pub use storage::{RetryJoin, SpaceLimits, Storage};
 pub use timing::RaftTiming;
 
 use crate::logging::{LogFormat, LogLevel};

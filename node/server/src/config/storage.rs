@@ -18,6 +18,19 @@ pub struct Storage {
     pub snapshot_entries: u64,
     /// Keep this many entries behind a snapshot for slow followers.
     pub keep_entries: u64,
+    /// When the disk counts as full; read again at `SIGHUP`.
+    pub space: SpaceLimits,
+    /// How much of the state is read again each second in search of damage; 0 for nothing.
+    pub scrub_bytes_per_s: u64,
+}
+
+/// When the disk counts as full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpaceLimits {
+    /// With less than this left, or than a tenth of the file system, the node takes no writes.
+    pub reserve_bytes: u64,
+    /// The most that the data directory may take; none for what the file system has.
+    pub data_bytes_max: Option<u64>,
 }
 
 /// One node to join through.
@@ -66,6 +79,16 @@ fn read_raft(section: &mut Section, warnings: &mut Vec<String>) -> Result<Storag
         retry_join: read_retry_join(section, warnings)?,
         snapshot_entries: read_snapshot_entries(section)?,
         keep_entries: section.integer("trailing_logs", 0..=ENTRIES_MAX)?.unwrap_or(KEEP_DEFAULT),
+        space: SpaceLimits {
+            reserve_bytes: section
+                .integer("reserve_bytes", 0..=BYTES_MAX)?
+                .unwrap_or(RESERVE_BYTES_DEFAULT),
+            data_bytes_max: section.integer("data_bytes_max", DATA_BYTES_MIN..=BYTES_MAX)?,
+        },
+        scrub_bytes_per_s: section
+            .integer("scrub_mib_per_s", 0..=SCRUB_MIB_PER_S_MAX)?
+            .unwrap_or(SCRUB_MIB_PER_S_DEFAULT)
+            << 20,
     })
 }
 
@@ -135,3 +158,10 @@ const SNAPSHOT_MIN: u64 = 16;
 const SNAPSHOT_DEFAULT: u64 = 8_192;
 const KEEP_DEFAULT: u64 = 10_000;
 const RETRY_JOIN_MAX: usize = 32;
+const BYTES_MAX: u64 = 1 << 60;
+const RESERVE_BYTES_DEFAULT: u64 = 128 << 20;
+/// Room for a log segment, a snapshot and the state of a small cluster.
+const DATA_BYTES_MIN: u64 = 1 << 20;
+/// 84 GiB a day.
+const SCRUB_MIB_PER_S_DEFAULT: u64 = 1;
+const SCRUB_MIB_PER_S_MAX: u64 = 16_384;

@@ -25,6 +25,9 @@ fn a_minimal_file_gets_every_default() {
     assert_eq!(config.raft.heartbeat, Duration::from_millis(100));
     assert_eq!(config.raft.election_timeout_max, Duration::from_millis(800));
     assert_eq!(config.log_level, LogLevel::Info);
+    assert_eq!(config.storage.space.reserve_bytes, 128 << 20);
+    assert_eq!(config.storage.space.data_bytes_max, None);
+    assert_eq!(config.storage.scrub_bytes_per_s, 1 << 20);
     assert_eq!(config.warnings, Vec::<String>::new());
 }
 
@@ -41,6 +44,7 @@ fn a_full_file_is_read_key_by_key() {
         "storage": {"raft": {
             "path": "/var/lib/conclave", "node_id": "node-2", "performance_multiplier": "2",
             "snapshot_threshold": 500, "trailing_logs": 50,
+            "reserve_bytes": 1048576, "data_bytes_max": "1073741824", "scrub_mib_per_s": 0,
             "retry_join": [{"leader_api_addr": "https://node-1:8200"},
                            {"leader_cluster_addr": "https://node-3:9201"}]}},
         "seal": {"static": {"key_file": "seal.key"}},
@@ -60,6 +64,9 @@ fn a_full_file_is_read_key_by_key() {
     assert!(config.listener.unauthenticated_metrics_access);
     assert_eq!(config.storage.snapshot_entries, 500);
     assert_eq!(config.storage.keep_entries, 50);
+    assert_eq!(config.storage.space.reserve_bytes, 1 << 20);
+    assert_eq!(config.storage.space.data_bytes_max, Some(1 << 30));
+    assert_eq!(config.storage.scrub_bytes_per_s, 0);
     let joins: Vec<_> =
         config.storage.retry_join.iter().map(|j| j.leader_cluster_addr.to_string()).collect();
     assert_eq!(joins, ["node-1:8201", "node-3:9201"]);

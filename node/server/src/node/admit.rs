@@ -62,7 +62,7 @@ impl Node {
         let target = Target { node_id: old.member.node_id, member: old.member };
         // One lost packet or slow sync is not death.
         for _ in 0..ALIVE_CHECKS {
-            let asked = v1::StatusRequest { from: running.node_id, hash_index: 0 };
+            let asked = v1::StatusRequest { from: running.node_id, ..Default::default() };
             let answer =
                 conclave_raft::PeerTransport::status(self.transport.as_ref(), &target, asked);
             if matches!(self.ports.within(ALIVE_CHECK_MAX, answer).await, Ok(Ok(_))) {

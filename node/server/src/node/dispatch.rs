@@ -1,12 +1,16 @@
 //! Where a client request runs: here, or on the leader.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_barrier::Route;
 use conclave_core::{Access, Core, Error, ErrorCode, Request, Response};
 use conclave_raft::Target;
+use futures::future::{Either, select};
 
 use super::forward::{open_reply, outcome_unknown, seal_request};
+use super::phase::{Phase, sealed};
 use super::{Node, Running};
 use crate::peer::ForwardError;
 
@@ -15,17 +19,36 @@ impl Node {
     /// election; never repeats a request that may have been executed.
     pub(super) async fn dispatch(&self, request: Request) -> Result<Response, Error> {
         let phase = self.phase();
-        let (running, core) = phase.serving()?;
-        if running.raft.status().quarantined {
-            return Err(quarantined());
-        }
+        let (_, core) = phase.serving()?;
         match core.access(&request) {
-            Access::Read => core.handle(&request).await,
+            Access::Read => {
+                let answer = self.while_unsealed(core, core.handle(&request)).await;
+                answer.unwrap_or_else(|| Err(sealed()))
+            }
             Access::Write => {
                 // Not kept while the request waits for a leader: sealing drops the core.
                 drop(phase);
                 self.dispatch_write(request).await
             }
+        }
+    }
+
+    /// What `work` answers; none where this node has been sealed for a while: a request that goes on
+    /// keeps the core, and so every key. What it began may take effect all the same.
+    pub(super) async fn while_unsealed<T>(
+        &self,
+        core: &Arc<Core>,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let serves = || matches!(self.phase(), Phase::Unsealed(_, now) if Arc::ptr_eq(&now, core));
+        let dropped = async {
+            // The sender lives as long as this node does.
+            let _ = self.phases.subscribe().wait_for(|_| !serves()).await;
+            self.ports.clock.sleep(SEAL_GRACE).await;
+        };
+        match select(pin!(work), pin!(dropped)).await {
+            Either::Left((answer, _)) => Some(answer),
+            Either::Right(_) => None,
         }
     }
 
@@ -37,14 +60,17 @@ impl Node {
             let phase = self.phase();
             let (running, core) = phase.serving()?;
             let status = running.raft.status();
-            let attempt = if status.is_leader {
-                core.handle(&request).await
-            } else {
+            let serve = async {
+                if status.is_leader {
+                    return core.handle(&request).await;
+                }
                 match leader_of(running) {
                     Some(target) => self.forward(running, core, &target, &request).await,
                     None => Err(no_leader()),
                 }
             };
+            let attempt = self.while_unsealed(core, serve).await;
+            let attempt = attempt.unwrap_or_else(|| Err(outcome_unknown()));
             match attempt {
                 Err(error) if error.code == ErrorCode::NoLeader => {
                     let now = self.ports.clock.monotonic();
@@ -102,12 +128,7 @@ pub(super) fn no_leader() -> Error {
     )
 }
 
-fn quarantined() -> Error {
-    Error::new(
-        ErrorCode::Quarantined,
-        "this node's state differs from its peers' and it has set itself apart; use another node, then remove and rejoin this one",
-    )
-}
-
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
 const LEADER_POLL: Duration = Duration::from_millis(50);
+/// For requests under way when a node is sealed, the one that seals it among them.
+const SEAL_GRACE: Duration = Duration::from_secs(1);

@@ -5,20 +5,23 @@ use std::time::Duration;
 
 use conclave_barrier::ledger::Ledger;
 use conclave_barrier::{NewBarrier, NewRecipient};
-use conclave_core::{Core, Error, ErrorCode};
+use conclave_core::{BACKUP_PUBLIC_KEY, Core, Error, ErrorCode};
 use conclave_gateway::{InitRequest, InitResponse};
 use conclave_proto::v1;
 use conclave_seal::{SealConfig, Share, make_shamir, static_recipient};
 use conclave_store::identity::Identity;
 
+use super::backup::BACKUP_SEED;
 use super::phase::Phase;
 use super::seal::{from_barrier, from_disk_error};
 use super::{Node, Running};
+use crate::backup::BackupKey;
 use crate::tls::{ClusterCa, TlsError};
 
 impl Node {
     /// Makes a cluster of this one node: identity, consensus, barrier, core, certificate authority.
     pub(super) async fn initialise(&self, request: InitRequest) -> Result<InitResponse, Error> {
+        self.greeted().await;
         // Begun late, it would end after its caller had gone, and nobody would have the keys.
         let waiting = self.ports.within(INIT_WAIT_MAX, self.transition.lock());
         let _one = waiting.await.map_err(|_| {
@@ -37,7 +40,11 @@ impl Node {
                 self.refuse_if_a_peer_is_initialised().await?;
                 running
             }
-            Phase::Sealed(_) | Phase::Unsealed(..) => {
+            Phase::Greeting(_)
+            | Phase::Out(_)
+            | Phase::Halted(_)
+            | Phase::Sealed(_)
+            | Phase::Unsealed(..) => {
                 return Err(Error::invalid("Vault is already initialized"));
             }
         };
@@ -48,9 +55,13 @@ impl Node {
         let name = &self.config.cluster_name;
         let new = NewBarrier::make(ledger, self.ports.clone(), cluster_id, name, recipients)
             .map_err(from_barrier)?;
+        let backup_seed = BackupKey::make_seed(&self.ports);
+        let backup_key = BackupKey::from_seed(&backup_seed).expect("a seed has 32 bytes");
         let secrets = vec![
             (CA_KEY.to_owned(), ca.key_der().clone()),
             (CA_CERTIFICATE.to_owned(), ca.certificate_der().to_vec().into()),
+            (BACKUP_SEED.to_owned(), backup_seed),
+            (BACKUP_PUBLIC_KEY.to_owned(), backup_key.public().as_bytes().to_vec().into()),
         ];
         // First what may fail harmlessly: after the entry nobody could be told the keys again.
         self.adopt_certificate(&ca, running.node_id, cluster_id)?;
@@ -90,8 +101,7 @@ impl Node {
     async fn found_cluster(&self) -> Result<Arc<Running>, Error> {
         let identity = self.make_identity(self.ports.random(), FIRST_NODE_ID);
         self.identities.save(&identity).map_err(from_disk_error)?;
-        let running = self.start_running(identity).await.map_err(|e| self.end_for(&e))?;
-        self.identities.begin_boot().map_err(from_disk_error)?;
+        let running = self.start_new(identity).await.map_err(|e| self.end_for(&e))?;
         // From here on the node belongs to a cluster, whatever happens next.
         self.set_phase(Phase::Sealed(running.clone()));
         Ok(running)
@@ -131,7 +141,7 @@ impl Node {
     }
 
     /// Takes a certificate of the cluster's authority for this node's key.
-    fn adopt_certificate(
+    pub(super) fn adopt_certificate(
         &self,
         ca: &ClusterCa,
         node_id: u64,

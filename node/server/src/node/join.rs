@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_core::Error;
+use conclave_core::{Error, ErrorCode};
 use conclave_gateway::JoinRequest;
 use conclave_proto::v1;
 use zeroize::Zeroizing;
@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 use super::Node;
 use super::phase::Phase;
 use super::seal::from_disk_error;
-use crate::peer::{JoinParams, JoinToken, is_initialised, join};
+use crate::commands::rejoin::TOKEN_FILE;
+use crate::peer::{JoinError, JoinParams, JoinToken, Standing, join, standing_of};
 
 /// Where to join and what proves that this node may.
 struct Invitation {
@@ -34,14 +35,39 @@ impl Node {
         for address in &invitation.addresses {
             match join(&self.join_params(address, &invitation, request.non_voter)).await {
                 Ok(reply) => return self.become_member(reply).await,
+                Err(error @ JoinError::NotAccepted { .. }) => {
+                    last = Error::new(ErrorCode::PermissionDenied, error.to_string());
+                }
                 Err(error) => last = Error::invalid(error.to_string()),
             }
         }
         Err(last)
     }
 
+    /// Joins by the token that `conclaved rejoin --token` left, for as long as it may be good for.
+    async fn join_by_left_token(&self) {
+        let path = self.config.storage.path.join(TOKEN_FILE);
+        let Ok(token) = std::fs::read_to_string(&path).map(Zeroizing::new) else { return };
+        while matches!(self.phase(), Phase::Alone) && self.identities.load().is_none() {
+            let request = JoinRequest { token: Some((*token).clone()), ..JoinRequest::default() };
+            match self.join_cluster(request).await {
+                Ok(()) => break,
+                Err(error) if error.code == ErrorCode::PermissionDenied => {
+                    tracing::error!(%error, "the join token that was left for this start is no good");
+                    break;
+                }
+                Err(error) => tracing::warn!(%error, "not joined yet"),
+            }
+            self.ports.clock.sleep(TOKEN_RETRY_INTERVAL).await;
+        }
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(%error, "the join token that was used cannot be removed");
+        }
+    }
+
     /// Keeps trying the configured peers until this node belongs to a cluster.
     pub(super) async fn join_configured_peers(&self) {
+        self.join_by_left_token().await;
         if self.config.storage.retry_join.is_empty() || self.join_secret.is_none() {
             return;
         }
@@ -56,10 +82,18 @@ impl Node {
     /// Two clusters must not grow where one was meant.
     pub(super) async fn refuse_if_a_peer_is_initialised(&self) -> Result<(), Error> {
         for address in self.retry_join_addresses() {
-            if is_initialised(&self.tls, &self.ports, &address).await {
-                return Err(Error::invalid(format!(
-                    "the configured peer {address} is initialised already: this node is to join it, not to start a cluster of its own"
-                )));
+            match standing_of(&self.tls, &self.ports, &address).await {
+                Standing::Alone => {}
+                Standing::Initialised => {
+                    return Err(Error::invalid(format!(
+                        "the configured peer {address} is initialised already: this node is to join it, not to start a cluster of its own"
+                    )));
+                }
+                // The founder of a cluster is often the first to start.
+                Standing::Silent => tracing::warn!(
+                    address,
+                    "a configured peer does not answer: if it belongs to a cluster, this one is a second one"
+                ),
             }
         }
         Ok(())
@@ -115,8 +149,7 @@ impl Node {
         self.known_members.store(Arc::new(reply.membership.unwrap_or_default().members));
         let identity = self.make_identity(cluster_id, reply.node_id);
         self.identities.save(&identity).map_err(from_disk_error)?;
-        let running = self.start_running(identity).await.map_err(|e| self.end_for(&e))?;
-        self.identities.begin_boot().map_err(from_disk_error)?;
+        let running = self.start_new(identity).await.map_err(|e| self.end_for(&e))?;
         self.set_phase(Phase::Sealed(running));
         tracing::info!(node_id = reply.node_id, "this node has joined a cluster");
         Ok(())
@@ -124,3 +157,4 @@ impl Node {
 }
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+const TOKEN_RETRY_INTERVAL: Duration = Duration::from_secs(2);

@@ -1,43 +1,62 @@
-//! A node: what it is now (alone, sealed, unsealed) and how it gets from one to the other.
+//! A node: what it is now (alone, greeting, out, sealed, unsealed) and how it gets from one to the
+//! other.
 //!
-//! The phases are types. A node that is alone has no log; a sealed one replicates, votes and holds
-//! no key; only an unsealed one has a core. Sealing drops the core and with it, once
-//! the requests under way have ended, every key; so nothing here asks "is it sealed?" before using one.
+//! The phases are types. A node that is alone has no log; one that greets has open files and no
+//! consensus; one that is out has neither; a sealed one replicates, votes and holds no key; only an
+//! unsealed one has a core. Sealing drops the core and with it, once the requests under way have
+//! ended, every key; so nothing here asks "is it sealed?" before using one.
 
 mod admit;
+mod backup;
 mod dispatch;
+mod files;
 mod forward;
+mod greeting;
+mod halt;
 mod init;
 mod join;
+mod opened;
 mod operator;
+mod out;
 mod peers;
 mod phase;
+pub mod recovery;
 mod running;
 mod seal;
 mod service;
+mod space;
+mod threads;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use conclave_barrier::RootKey;
 use conclave_core::EngineRegistry;
 use conclave_ports::Ports;
 use conclave_proto::v1;
 use conclave_seal::{Ceremony, SealConfig};
-use conclave_store::disk::{Disk, Open, RealDisk};
+use conclave_store::disk::{Disk, RealDisk};
 use conclave_store::identity::IdentityStore;
 use tokio::sync::watch as watch_channel;
 use zeroize::Zeroizing;
 
-use crate::config::Config;
+use crate::config::{Config, SpaceLimits};
+use crate::files::write_private;
 use crate::metrics::Metrics;
 use crate::peer::{TonicTransport, UnsealKey, read_join_secret};
 use crate::tls::NodeIdentity;
 
+use opened::{DAMAGE_NOTE, Opened, WAY_OUT};
+use out::Outside;
 use phase::Phase;
-use running::{Running, RunningParts};
+use running::Running;
+use space::Space;
+use threads::Damaged;
 
 /// One node of a cluster.
 pub struct Node {
@@ -49,20 +68,30 @@ pub struct Node {
     /// Of this process: a restarted node may be unsealed by a peer again.
     process_id: [u8; 16],
     disk: Arc<dyn Disk>,
+    space: Arc<Space>,
+    /// What consensus was told last of the space.
+    told_full: AtomicBool,
     identities: IdentityStore,
     tls: Arc<NodeIdentity>,
     transport: Arc<TonicTransport>,
     metrics: Metrics,
     phase: RwLock<Phase>,
+    /// Counts changes of phase.
+    phases: watch_channel::Sender<u64>,
     ceremony: Mutex<Ceremony>,
     /// The members that the cluster named when this node joined, until the log says.
     known_members: ArcSwap<Vec<v1::Member>>,
     /// Who was given the root key.
     peer_unseals: Mutex<peers::PeerUnseals>,
     /// Asks for the root key again where an answer was lost.
-    unseal_key: Mutex<Option<UnsealKey>>,
+    unseal_key: Mutex<Option<Arc<UnsealKey>>>,
+    /// Of an unsealed node that had to close its files: it is to come back unsealed.
+    kept_root_key: Mutex<Option<RootKey>>,
+    /// When the files were opened again last, on the monotonic clock.
+    reopened_at: Mutex<Option<Duration>>,
     /// Names of nodes that are being admitted.
     admitting: Mutex<BTreeSet<String>>,
+    backups: backup::Backups,
     /// One change of phase at a time: init, join, unseal, seal.
     transition: tokio::sync::Mutex<()>,
     /// Set once the process must end, with the reason.
@@ -71,8 +100,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the data directory and, if this node belongs to a cluster, starts consensus. It comes
-    /// up sealed; [`Node::run`] unseals it where the configuration says how.
+    /// Opens the data directory. If this node belongs to a cluster it is to take part once
+    /// [`Node::run`] has asked the peers; it comes up sealed, and is unsealed then where the
+    /// configuration says how.
     ///
     /// # Errors
     /// The directory is in use, damaged in a way that only an operator may decide about, or cannot
@@ -84,18 +114,23 @@ impl Node {
         metrics: Metrics,
     ) -> anyhow::Result<Arc<Self>> {
         let data_dir = &config.storage.path;
-        let disk: Arc<dyn Disk> =
-            Arc::new(RealDisk::open(data_dir).context("this node cannot start")?);
+        let real_disk = Arc::new(RealDisk::open(data_dir).context("this node cannot start")?);
+        let space = Space::new(real_disk.clone(), config.storage.space);
+        space.watch().context("the thread that watches the disk")?;
+        let disk: Arc<dyn Disk> = real_disk;
         let identities = IdentityStore::open(disk.clone()).context("the node's identity")?;
+        files::check(disk.as_ref(), &identities)?;
         let tls = NodeIdentity::load_or_make(data_dir, config.storage.node_name.as_str())
-            .context("the node's key")?;
+            .with_context(|| format!("the node's key and certificates in tls/ (if they cannot be put back, {WAY_OUT})"))?;
         let transport = TonicTransport::new(tls.clone(), ports.clone());
         let seal = config.seal.to_provider();
         let join_secret = match &config.join_secret_file {
             Some(file) => Some(read_join_secret(file)?),
             None => None,
         };
+        let backups = backup::Backups::open(data_dir).context("the room for backups")?;
         let (end, _) = watch_channel::channel(None);
+        let (phases, _) = watch_channel::channel(0);
         let ceremony = Mutex::new(Ceremony::new(ports.rng.clone()));
         let process_id = ports.random();
         let node = Arc::new_cyclic(|this| Self {
@@ -106,33 +141,47 @@ impl Node {
             boot_id,
             process_id,
             disk,
+            space,
+            told_full: AtomicBool::new(false),
             identities,
             tls,
             transport,
             metrics,
+            backups,
             phase: RwLock::new(Phase::Alone),
+            phases,
             ceremony,
             known_members: ArcSwap::default(),
             peer_unseals: Mutex::default(),
             unseal_key: Mutex::default(),
+            kept_root_key: Mutex::default(),
+            reopened_at: Mutex::default(),
             admitting: Mutex::default(),
             transition: tokio::sync::Mutex::new(()),
             end,
             this: this.clone(),
         });
-        if let Some(identity) = node.identities.load() {
-            // The log is made by the start that saves the identity, and that start is counted once
-            // the log is there.
-            anyhow::ensure!(
-                node.identities.boot_counter() == 0
-                    || node.disk.open(LOG_MARK, Open::Existing).is_ok(),
-                "the Raft log of this node is gone: remove the node from the cluster, empty its data directory and join it again"
-            );
-            node.identities.begin_boot().context("counting this boot")?;
-            let running = node.start_running(identity).await?;
-            node.set_phase(Phase::Sealed(running));
-        }
+        node.open_member()?;
         Ok(node)
+    }
+
+    /// Opens the files of a node that belongs to a cluster, unless it stays out of it.
+    fn open_member(&self) -> anyhow::Result<()> {
+        let Some(identity) = self.identities.load() else { return Ok(()) };
+        if let Some((why, text)) = self.identities.out() {
+            let cluster_id = identity.cluster_id.as_ref().try_into().unwrap_or_default();
+            let outside = Outside { cluster_id, node_id: identity.node_id, why, text };
+            self.set_phase(Phase::Out(Arc::new(outside)));
+            self.report_out();
+            return Ok(());
+        }
+        let opened = self.open_files(identity)?;
+        if let Err(error) = files::check_certificate(&self.tls, &opened) {
+            opened.close();
+            return Err(error);
+        }
+        self.set_phase(Phase::Greeting(opened));
+        Ok(())
     }
 
     /// Runs the background work until `stop` says so, then hands leadership over. The node still
@@ -167,25 +216,21 @@ impl Node {
 
     /// Ends consensus and everything that writes; nothing is answered afterwards.
     pub async fn close(&self) {
-        if let Some(running) = self.phase().running() {
-            running.stop().await;
+        // Nothing must start while this ends; whoever holds the lock for long has started already.
+        let _one = self.ports.within(CLOSE_WAIT_MAX, self.transition.lock()).await;
+        match self.phase() {
+            Phase::Alone | Phase::Out(_) | Phase::Halted(_) => {}
+            Phase::Greeting(opened) => {
+                self.set_phase(Phase::Alone);
+                opened.close();
+            }
+            Phase::Sealed(running) | Phase::Unsealed(running, _) => running.stop().await,
         }
     }
 
-    async fn start_running(
-        &self,
-        identity: conclave_store::identity::Identity,
-    ) -> anyhow::Result<Arc<Running>> {
-        Running::start(RunningParts {
-            disk: self.disk.clone(),
-            boot_id: self.boot_id,
-            identity,
-            timing: self.config.raft,
-            storage: &self.config.storage,
-            transport: self.transport.clone(),
-            ports: self.ports.clone(),
-        })
-        .await
+    /// Holds from the next look at the disk on.
+    pub fn set_space(&self, limits: SpaceLimits) {
+        self.space.set_limits(limits);
     }
 
     /// The node's key and certificates.
@@ -199,6 +244,22 @@ impl Node {
 
     fn set_phase(&self, phase: Phase) {
         *self.phase.write().expect("no code panics while it holds the phase") = phase;
+        self.phases.send_modify(|count| *count += 1);
+    }
+
+    /// What the scrub calls: the next start sets the state aside, and this process ends.
+    fn damage_report(&self) -> Damaged {
+        let (note, node) = (self.config.storage.path.join(DAMAGE_NOTE), self.this.clone());
+        Arc::new(move |what| {
+            if let Err(error) = write_private(&note, what.as_bytes()) {
+                tracing::error!(%error, "the note that the state is damaged was not written");
+            }
+            if let Some(node) = node.upgrade() {
+                node.end_with(format!(
+                    "{what}: start this node again, and the state is rebuilt from snapshot and log"
+                ));
+            }
+        })
     }
 
     /// This node has an identity and no consensus: only a fresh start goes on from there.
@@ -227,5 +288,5 @@ impl Node {
     }
 }
 
-/// There from the first start of the log on.
-const LOG_MARK: &str = "log/mark";
+/// How long the end of a node waits for a change of phase under way.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(3);

@@ -1,10 +1,15 @@
 //! What `sys/` routes ask of the node.
 
-use conclave_core::{Error, Member, MemberList, Operator};
+use std::time::Duration;
+
+use conclave_core::{Error, Member, MemberHealth, MemberList, Operator};
+use conclave_proto::v1;
+use conclave_raft::{PeerTransport, Target};
 use futures::future::BoxFuture;
 
-use super::Node;
 use super::admit::from_membership;
+use super::phase::Phase;
+use super::{Node, Running};
 
 impl Operator for Node {
     fn seal(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -24,19 +29,20 @@ impl Operator for Node {
             let phase = self.phase();
             let (running, _) = phase.serving()?;
             let status = running.raft.status();
-            let members = status
-                .members
-                .into_iter()
-                .map(|view| Member {
-                    leader: status.leader_id == Some(view.member.node_id),
+            let leader_id = status.leader_id;
+            let asked = status.members.into_iter().map(|view| async move {
+                let health = self.health_of(running, &view.member).await;
+                Member {
+                    leader: leader_id == Some(view.member.node_id),
                     node_id: view.member.node_id,
                     name: view.member.name,
                     cluster_addr: view.member.cluster_addr,
                     api_addr: view.member.api_addr,
                     voter: view.voter,
-                    health: None,
-                })
-                .collect();
+                    health,
+                }
+            });
+            let members = futures::future::join_all(asked).await;
             Ok(MemberList { members, index: status.membership_index, epoch: status.epoch })
         })
     }
@@ -73,8 +79,33 @@ impl Operator for Node {
     }
 }
 
+impl Node {
+    /// How a member is doing, by its own words; none where it does not answer in time.
+    async fn health_of(&self, running: &Running, member: &v1::Member) -> Option<MemberHealth> {
+        if member.node_id == running.node_id {
+            let applied = running.state.applied();
+            return Some(MemberHealth {
+                sealed: !matches!(self.phase(), Phase::Unsealed(..)),
+                applied_index: applied.log_id.map_or(0, |id| id.index),
+                state_hash: applied.state_hash.0.to_vec(),
+                unfit: running.raft.status().unfit,
+            });
+        }
+        let target = Target { node_id: member.node_id, member: member.clone() };
+        let request = v1::StatusRequest { from: running.node_id, ..Default::default() };
+        let answer = PeerTransport::status(self.transport.as_ref(), &target, request);
+        let status = self.ports.within(HEALTH_WAIT_MAX, answer).await.ok()?.ok()?;
+        Some(MemberHealth {
+            sealed: status.sealed,
+            applied_index: status.applied_index,
+            state_hash: status.applied_hash.to_vec(),
+            unfit: status.unfit,
+        })
+    }
+}
+
 /// The Raft id of the member with this name or decimal id.
-fn member_id(running: &super::Running, server_id: &str) -> Result<u64, Error> {
+fn member_id(running: &Running, server_id: &str) -> Result<u64, Error> {
     let members = running.raft.status().members;
     let named = members.iter().find(|view| view.member.name == server_id);
     let found =
@@ -83,3 +114,6 @@ fn member_id(running: &super::Running, server_id: &str) -> Result<u64, Error> {
         Error::invalid("no member has this name or id; `conclave operator members` lists them")
     })
 }
+
+/// A member that does not answer within this time is shown as unreachable.
+const HEALTH_WAIT_MAX: Duration = Duration::from_secs(1);

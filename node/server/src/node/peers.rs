@@ -1,18 +1,21 @@
 //! What other nodes may ask of this one, beyond consensus: forwarding, joining, peer unseal.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard};
 
+use bytes::Bytes;
 use conclave_barrier::{RootKey, Route};
 use conclave_core::{Error, ErrorCode};
 use conclave_memory::SecretKey;
 use conclave_proto::v1;
-use conclave_raft::Raft;
+use conclave_raft::{Raft, SnapshotParts};
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::dispatch::leader_of;
-use super::forward::{open_request, seal_reply};
+use super::forward::{open_request, outcome_unknown, seal_reply};
 use super::{Node, Running};
 use crate::peer::{
     JoinRefusal, PeerDirectory, PeerHandler, UnsealKey, UnsealPlace, VerifiedJoin, seal_root_key,
@@ -42,11 +45,37 @@ impl PeerHandler for Node {
         self.phase().running().map(|running| running.raft.clone())
     }
 
+    fn greet(&self, request: &v1::GreetRequest) -> Result<v1::GreetReply, Status> {
+        let phase = self.phase();
+        let opened = phase.opened();
+        // What a node that is out saw of others may be as wrong as the rest it has.
+        opened.map(|opened| opened.greeter.on_greet(request)).ok_or_else(|| {
+            Status::unavailable("this node takes no part in a cluster; ask another one")
+        })
+    }
+
+    fn fetch_snapshot(&self, request: &v1::FetchSnapshotRequest) -> Result<SnapshotParts, Status> {
+        let phase = self.phase();
+        let opened = phase.opened().ok_or_else(|| {
+            Status::unavailable("this node takes no part in a cluster; ask another one")
+        })?;
+        let parts = opened.greeter.on_fetch_snapshot(request);
+        parts.map_err(|error| Status::unavailable(error.to_string()))
+    }
+
     fn forward(
         &self,
         request: v1::ForwardRequest,
     ) -> BoxFuture<'_, Result<v1::ForwardReply, Status>> {
         Box::pin(self.serve_forwarded(request))
+    }
+
+    fn restore(
+        &self,
+        request: v1::ForwardRequest,
+        parts: BoxStream<'static, std::io::Result<Bytes>>,
+    ) -> BoxFuture<'_, Result<v1::ForwardReply, Status>> {
+        Box::pin(self.serve_restore(request, parts))
     }
 
     fn peer_unseal(
@@ -108,7 +137,10 @@ impl Node {
             .inspect_err(|error| tracing::warn!(%error, from = route.from, "a forwarded request"))
             .map_err(|error| Status::permission_denied(error.to_string()))?;
         let served = match request {
-            Ok(request) => core.handle(&request).await,
+            Ok(request) => {
+                let answer = self.while_unsealed(core, core.handle(&request)).await;
+                answer.unwrap_or_else(|| Err(outcome_unknown()))
+            }
             Err(error) => Err(error),
         };
         // Not a refusal: the request was executed.
@@ -181,12 +213,22 @@ impl Node {
         }
     }
 
+    pub(super) fn unseal_key(&self) -> MutexGuard<'_, Option<Arc<UnsealKey>>> {
+        self.unseal_key.lock().expect("no code panics while it holds this")
+    }
+
     /// Asks the leader for the root key.
     pub(super) async fn fetch_root_key(&self, running: &Running) -> Option<RootKey> {
         let leader = leader_of(running)?;
-        let slot = || self.unseal_key.lock().expect("no code panics while it holds this");
-        let kept = slot().take();
-        let key = kept.or_else(|| UnsealKey::make().ok())?;
+        // Kept until this node is unsealed: the leader answers one key only, so whatever fails
+        // from here on is tried again with the same.
+        let key = {
+            let mut slot = self.unseal_key();
+            if slot.is_none() {
+                *slot = UnsealKey::make().ok().map(Arc::new);
+            }
+            slot.clone()?
+        };
         let request = v1::PeerUnsealRequest {
             from: running.node_id,
             boot_id: self.process_id.to_vec().into(),
@@ -197,7 +239,6 @@ impl Node {
             Ok(reply) => reply,
             Err(error) => {
                 tracing::debug!(%error, "no root key from the leader yet");
-                *slot() = Some(key);
                 return None;
             }
         };

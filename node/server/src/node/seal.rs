@@ -1,6 +1,7 @@
 //! Unsealing by shares, by the static key or by a peer, and sealing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use conclave_barrier::ledger::Ledger;
 use conclave_barrier::{Barrier, BarrierError, RootKey, SealRecord};
@@ -11,7 +12,8 @@ use conclave_seal::{SealError, auto_unseal};
 use conclave_store::identity::IdentityError;
 use zeroize::Zeroizing;
 
-use super::phase::{Phase, not_initialized};
+use super::halt::copy_of;
+use super::phase::{Phase, halted, not_initialized, starting};
 use super::{Node, Running};
 
 impl Node {
@@ -21,9 +23,13 @@ impl Node {
         share: Zeroizing<Vec<u8>>,
         reset: bool,
     ) -> Result<NodeStatus, Error> {
+        self.greeted().await;
         let _one = self.transition.lock().await;
         let running = match self.phase() {
             Phase::Alone => return Err(not_initialized()),
+            Phase::Greeting(_) => return Err(starting()),
+            Phase::Out(outside) => return Err(outside.refusal()),
+            Phase::Halted(_) => return Err(halted()),
             Phase::Unsealed(..) => return Ok(self.node_status()),
             Phase::Sealed(running) => running,
         };
@@ -43,6 +49,8 @@ impl Node {
     /// Seals this node and keeps it sealed, across restarts too, until somebody unseals it.
     pub(super) async fn seal_on_purpose(&self) -> Result<(), Error> {
         let _one = self.transition.lock().await;
+        // A node that waits for space is to come back sealed.
+        *self.kept_root_key() = None;
         let Phase::Unsealed(running, core) = self.phase() else { return Ok(()) };
         self.identities.set_sealed_on_purpose(true).map_err(from_disk_error)?;
         if running.raft.status().is_leader
@@ -68,6 +76,12 @@ impl Node {
         let _one = self.transition.lock().await;
         let Phase::Sealed(running) = self.phase() else { return };
         if self.identities.sealed_on_purpose() {
+            return;
+        }
+        if let Some(root_key) = copy_of(self.kept_root_key().as_ref()) {
+            if self.open_barrier(&running, root_key).is_ok() {
+                *self.kept_root_key() = None;
+            }
             return;
         }
         let Ok(record) = self.seal_record(&running) else { return };
@@ -110,10 +124,21 @@ impl Node {
             operator: self.me(),
             ports: self.ports.clone(),
         })?;
+        self.follow_authority(running, &core);
         self.set_phase(Phase::Unsealed(running.clone(), Arc::new(core)));
-        running.raft.set_readiness(Readiness::Ready);
+        self.tell_readiness(running);
+        // Its work is done, however the node was unsealed.
+        *self.unseal_key() = None;
         tracing::info!("this node is unsealed");
         Ok(())
+    }
+
+    /// Says what an unsealed node can do. The caller holds the transition lock.
+    pub(super) fn tell_readiness(&self, running: &Running) {
+        let full = self.space.is_full();
+        self.told_full.store(full, Ordering::Release);
+        let readiness = if full { Readiness::Full } else { Readiness::Ready };
+        running.raft.set_readiness(readiness);
     }
 
     /// The seal record as this node has it.

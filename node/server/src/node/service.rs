@@ -35,19 +35,17 @@ impl Service for Node {
         Box::pin(self.join_cluster(request))
     }
 
-    fn save_snapshot(&self, _request: Request) -> BoxFuture<'_, Result<SnapshotBytes, Error>> {
-        // CONTRACT STUB
-        Box::pin(std::future::ready(Err(Error::not_found())))
+    fn save_snapshot(&self, request: Request) -> BoxFuture<'_, Result<SnapshotBytes, Error>> {
+        Box::pin(self.save_backup(request))
     }
 
     fn restore_snapshot(
         &self,
-        _request: Request,
-        _force: bool,
-        _backup: SnapshotBytes,
+        request: Request,
+        force: bool,
+        backup: SnapshotBytes,
     ) -> BoxFuture<'_, Result<Response, Error>> {
-        // CONTRACT STUB
-        Box::pin(std::future::ready(Err(Error::not_found())))
+        Box::pin(self.restore_backup(request, force, backup))
     }
 
     fn metrics(&self) -> String {
@@ -70,8 +68,28 @@ impl Node {
             ..NodeStatus::default()
         };
         let phase = self.phase();
-        if let Some(running) = phase.running() {
-            self.describe_running(running, &mut status);
+        match &phase {
+            Phase::Alone => {}
+            Phase::Greeting(opened) => {
+                status.initialized = true;
+                status.cluster_id = cluster_id_text(opened.cluster_id);
+                status.node_id = opened.node_id;
+                status.applied_index = opened.state.applied_id().map_or(0, |id| id.index);
+            }
+            Phase::Out(outside) => {
+                status.initialized = true;
+                status.cluster_id = cluster_id_text(outside.cluster_id);
+                status.node_id = outside.node_id;
+                status.quarantined = true;
+            }
+            Phase::Halted(halted) => {
+                status.initialized = true;
+                status.cluster_id = cluster_id_text(halted.cluster_id);
+                status.node_id = halted.node_id;
+            }
+            Phase::Sealed(running) | Phase::Unsealed(running, _) => {
+                self.describe_running(running, &mut status);
+            }
         }
         status.sealed = !matches!(phase, Phase::Unsealed(..));
         status
@@ -80,7 +98,7 @@ impl Node {
     fn describe_running(&self, running: &Running, status: &mut NodeStatus) {
         let raft = running.raft.status();
         status.initialized = !self.is_half_founded(running);
-        status.cluster_id = uuid::Uuid::from_bytes(running.cluster_id).hyphenated().to_string();
+        status.cluster_id = cluster_id_text(running.cluster_id);
         status.node_id = running.node_id;
         status.term = raft.term;
         status.committed_index = raft.committed_index;
@@ -107,4 +125,8 @@ impl Node {
         status.progress = progress.given;
         status.nonce = progress.nonce;
     }
+}
+
+fn cluster_id_text(cluster_id: [u8; 16]) -> String {
+    uuid::Uuid::from_bytes(cluster_id).hyphenated().to_string()
 }

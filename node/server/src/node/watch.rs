@@ -1,6 +1,7 @@
 //! Background work of a node: joining, unsealing by itself, following the keyring, noticing the end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use conclave_barrier::ledger::Ledger;
@@ -15,6 +16,8 @@ impl Node {
         let joining = async move { node.join_configured_peers().await };
         self.ports.spawn.spawn("join", Box::pin(joining));
 
+        self.spawn_greeting();
+
         let node = Arc::downgrade(self);
         let clock = self.ports.clock.clone();
         let housekeeping = async move {
@@ -27,16 +30,30 @@ impl Node {
         self.ports.spawn.spawn("housekeeping", Box::pin(housekeeping));
     }
 
+    /// Asks the peers whether this node may take part, where it does not know yet.
+    pub(super) fn spawn_greeting(&self) {
+        let node = self.me();
+        let greeting = async move { node.greet_peers().await };
+        self.ports.spawn.spawn("greeting", Box::pin(greeting));
+    }
+
     /// One round of what must happen now and then, whatever else goes on.
     async fn keep_house(&self) {
         match self.phase() {
-            Phase::Alone => {}
+            Phase::Alone | Phase::Greeting(_) | Phase::Out(_) => self.metrics.upkeep(),
+            Phase::Halted(halted) => {
+                self.metrics.upkeep();
+                self.go_on_with_space(halted).await;
+            }
             Phase::Sealed(running) => {
-                self.look_after(&running, true);
+                self.look_after(&running, true).await;
+                self.put_out_if_told(&running).await;
                 self.try_auto_unseal().await;
             }
             Phase::Unsealed(running, core) => {
-                self.look_after(&running, false);
+                self.look_after(&running, false).await;
+                self.put_out_if_told(&running).await;
+                self.follow_space(&running);
                 let view = running.ledger.view();
                 if let Err(error) = core.barrier().follow(view.as_ref()) {
                     tracing::error!(%error, "the keyring no longer opens with this node's root key");
@@ -55,12 +72,27 @@ impl Node {
         }
     }
 
+    /// Tells consensus when the disk fills up and when it has space again.
+    fn follow_space(&self, running: &Arc<super::Running>) {
+        let full = self.space.is_full();
+        if self.told_full.load(Ordering::Acquire) == full {
+            return;
+        }
+        // Whoever changes the phase now tells it too, or this runs again.
+        let Ok(_one) = self.transition.try_lock() else { return };
+        if matches!(self.phase(), Phase::Unsealed(now, _) if Arc::ptr_eq(&now, running)) {
+            self.tell_readiness(running);
+        }
+    }
+
     /// Ends the process where consensus has ended by itself, since only a fresh start re-reads the
     /// disk; closes connections to nodes that are members no more; keeps the gauges fresh.
-    fn look_after(&self, running: &super::Running, sealed: bool) {
+    async fn look_after(&self, running: &Arc<super::Running>, sealed: bool) {
         let status = running.raft.status();
         if let Some(reason) = status.fatal {
-            self.end_with(format!("consensus has stopped: {reason}"));
+            self.halt_or_end(running, format!("consensus has stopped: {reason}")).await;
+        } else if running.opened.state_fails() && !self.space.is_full() {
+            self.halt_or_end(running, "the state machine cannot be written".to_owned()).await;
         }
         let members: Vec<_> = status.members.iter().map(|view| view.member.node_id).collect();
         if !members.is_empty() {

@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Raft,
     /// From members that this node knows, only.
     Member,
+    /// From every node that the cluster ever let in, so that one that was removed is told.
+    Greeting,
 }
 
 impl Caller {
@@ -87,6 +89,7 @@ impl Access {
         match self.directory.member_by_pin(&caller.pin) {
             Some(member) => member == from,
             None if kind == Kind::Member => false,
+            None if kind == Kind::Greeting => self.signed_for(caller) == Some(from),
             None => {
                 let unheard_of =
                     !self.directory.is_member(from) && !self.directory.is_removed(from);

@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use conclave_ports::{Clock, Ports};
 use conclave_proto::v1;
 use conclave_proto::v1::peer_client::PeerClient;
-use conclave_raft::{PeerError, PeerTransport, Target};
+use conclave_proto::v1::restore_part::Part as RestorePart;
+use conclave_raft::{PeerError, PeerTransport, SnapshotParts, Target};
 use futures::future::{BoxFuture, Either, select};
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
@@ -67,6 +69,27 @@ impl TonicTransport {
             limit,
             |channels| &channels.forward,
             move |mut client| async move { client.forward(request).await },
+        );
+        async move { answer.await.map_err(|failure| failure.into_forward_error(node_id)) }.boxed()
+    }
+
+    /// Hands a client's restore to `target`: its request, then the backup's bytes, for as long as
+    /// they keep coming. It is sent once.
+    pub fn restore(
+        &self,
+        target: &Target,
+        request: v1::ForwardRequest,
+        bytes: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<v1::ForwardReply, ForwardError>> {
+        let node_id = target.node_id;
+        let message = |part| v1::RestorePart { part: Some(part) };
+        let begin = stream::iter([message(RestorePart::Request(request))]);
+        let parts = begin.chain(bytes.map(move |data| message(RestorePart::Data(data)))).boxed();
+        let answer = self.call(
+            target,
+            RESTORE_LIMIT,
+            |channels| &channels.snapshot,
+            |client| send_restore(client, parts),
         );
         async move { answer.await.map_err(|failure| failure.into_forward_error(node_id)) }.boxed()
     }
@@ -164,11 +187,33 @@ impl PeerTransport for TonicTransport {
     fn greet(
         &self,
         target: &Target,
-        _request: v1::GreetRequest,
+        request: v1::GreetRequest,
     ) -> BoxFuture<'static, Result<v1::GreetReply, PeerError>> {
-        // CONTRACT STUB
-        let error = Failure::NoPin.into_peer_error(target.node_id);
-        std::future::ready(Err(error)).boxed()
+        self.ask(
+            target,
+            CONTROL_LIMIT,
+            |channels| &channels.control,
+            move |mut client| async move { client.greet(request).await },
+        )
+    }
+
+    fn fetch_snapshot(
+        &self,
+        target: &Target,
+        request: v1::FetchSnapshotRequest,
+    ) -> BoxFuture<'static, Result<SnapshotParts, PeerError>> {
+        let node_id = target.node_id;
+        let opened = self.ask(
+            target,
+            REPLY_LIMIT,
+            |channels| &channels.snapshot,
+            move |mut client| async move { client.fetch_snapshot(request).await },
+        );
+        async move {
+            let lost = move |status| Failure::Status(status).into_peer_error(node_id);
+            Ok(opened.await?.map(move |part| part.map_err(lost)).boxed())
+        }
+        .boxed()
     }
 
     /// A stream that will hold one request at most is a heartbeat or a probe, and does not queue
@@ -306,6 +351,17 @@ where
     async move { client.snapshot(parts).await }.boxed()
 }
 
+/// Generic and boxed for the same reason as [`send_append`].
+fn send_restore<S>(
+    mut client: PeerClient<Channel>,
+    parts: S,
+) -> BoxFuture<'static, Result<Response<v1::ForwardReply>, Status>>
+where
+    S: Stream<Item = v1::RestorePart> + Send + 'static,
+{
+    async move { client.restore(parts).await }.boxed()
+}
+
 /// The replies of an append stream. The stream itself has no time limit; but while replies are
 /// due, one must come within [`REPLY_LIMIT`].
 struct Replies {
@@ -378,6 +434,8 @@ async fn next_reply(
 const CONTROL_LIMIT: Duration = Duration::from_secs(5);
 /// Longer than any stall of a healthy follower's disk.
 const REPLY_LIMIT: Duration = Duration::from_secs(5);
+/// A client on a slow line may send a large backup; keep-alive notices a dead peer long before.
+const RESTORE_LIMIT: Duration = Duration::from_secs(24 * 3600);
 const UNSEAL_LIMIT: Duration = Duration::from_secs(10);
 /// Sending and installing; keep-alive notices a dead peer long before.
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(3600);

@@ -24,9 +24,11 @@ mod unseal;
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
 use conclave_proto::v1;
-use conclave_raft::Raft;
+use conclave_raft::{Raft, SnapshotParts};
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use tonic::Status;
 use zeroize::Zeroizing;
 
@@ -34,7 +36,7 @@ pub use client::TonicTransport;
 pub use failure::ForwardError;
 pub use join::{JoinError, JoinParams, VerifiedJoin, join};
 pub use listener::{PeerServer, PeerServerError};
-pub use probe::is_initialised;
+pub use probe::{Standing, standing_of};
 pub use recorder::FrameRecorder;
 pub use token::{JoinToken, read_join_secret};
 pub use unseal::{UnsealError, UnsealKey, UnsealPlace, seal_root_key};
@@ -59,10 +61,30 @@ pub trait PeerHandler: Send + Sync + 'static {
     /// Consensus, `None` before it starts and after it stopped.
     fn consensus(&self) -> Option<Raft>;
 
+    /// Answers a node that starts what this one remembers of it. The connection proved who asks, be
+    /// it a member still or not.
+    ///
+    /// # Errors
+    /// A refusal: this node belongs to no cluster, or takes no part in it.
+    fn greet(&self, request: &v1::GreetRequest) -> Result<v1::GreetReply, Status>;
+
+    /// Sends a member that starts the newest snapshot of this node.
+    ///
+    /// # Errors
+    /// A refusal: there is none that reaches far enough, or too many are being sent.
+    fn fetch_snapshot(&self, request: &v1::FetchSnapshotRequest) -> Result<SnapshotParts, Status>;
+
     /// Serves a client's request that a member hands over, as leader.
     fn forward(
         &self,
         request: v1::ForwardRequest,
+    ) -> BoxFuture<'_, Result<v1::ForwardReply, Status>>;
+
+    /// Restores a backup that a member's client sends, as leader.
+    fn restore(
+        &self,
+        request: v1::ForwardRequest,
+        parts: BoxStream<'static, std::io::Result<Bytes>>,
     ) -> BoxFuture<'_, Result<v1::ForwardReply, Status>>;
 
     /// Gives a member the root key, where the cluster's policy allows it.

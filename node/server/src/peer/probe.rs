@@ -11,9 +11,20 @@ use super::connect::{CONNECT_TIMEOUT, dial, single_channel};
 use super::proof::Nonce;
 use crate::tls::{Expect, NodeIdentity};
 
-/// Whether somebody at `address` (`host:port` of a peer listener) belongs to a cluster. A node that
-/// cannot be reached is taken not to: the founder of a cluster is often the first to start.
-pub async fn is_initialised(identity: &Arc<NodeIdentity>, ports: &Ports, address: &str) -> bool {
+/// What a configured peer is, as far as it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It belongs to a cluster.
+    Initialised,
+    /// It belongs to none.
+    Alone,
+    /// It does not answer, so nobody can tell.
+    Silent,
+}
+
+/// Asks whoever listens at `address` (`host:port` of a peer listener) whether it belongs to a
+/// cluster.
+pub async fn standing_of(identity: &Arc<NodeIdentity>, ports: &Ports, address: &str) -> Standing {
     let asked = async {
         let expect = Expect::AnyoneWhoProvesLater;
         let connection = dial(Arc::clone(identity), address.to_owned(), expect).await.ok()?;
@@ -22,9 +33,10 @@ pub async fn is_initialised(identity: &Arc<NodeIdentity>, ports: &Ports, address
         Some(JoinClient::new(single_channel(connection)).hello(hello).await)
     };
     match ports.within(CONNECT_TIMEOUT, asked).await {
-        Err(_) | Ok(None) => false,
-        Ok(Some(Ok(_))) => true,
+        Err(_) | Ok(None) => Standing::Silent,
+        Ok(Some(Ok(_))) => Standing::Initialised,
         // A node that is alone refuses for good; every other refusal is a member's.
-        Ok(Some(Err(status))) => status.code() != Code::PermissionDenied,
+        Ok(Some(Err(status))) if status.code() == Code::PermissionDenied => Standing::Alone,
+        Ok(Some(Err(_))) => Standing::Initialised,
     }
 }

@@ -1,9 +1,11 @@
 //! The `Peer` service: checks the sender of every message, then hands it on.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use conclave_proto::v1;
 use conclave_proto::v1::peer_server::Peer;
+use conclave_proto::v1::restore_part::Part as RestorePart;
 use conclave_proto::v1::snapshot_part::Part;
 use conclave_raft::{PeerError, Raft};
 use futures::StreamExt as _;
@@ -37,16 +39,41 @@ impl PeerService {
 impl Peer for PeerService {
     async fn greet(
         &self,
-        _request: Request<v1::GreetRequest>,
+        request: Request<v1::GreetRequest>,
     ) -> Result<Response<v1::GreetReply>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        let from = request.get_ref().own.map_or(0, |own| own.node_id);
+        self.check(&request, from, Kind::Greeting)?;
+        self.handler.greet(request.get_ref()).map(Response::new)
+    }
+
+    type FetchSnapshotStream = BoxStream<'static, Result<v1::SnapshotPart, Status>>;
+
+    async fn fetch_snapshot(
+        &self,
+        request: Request<v1::FetchSnapshotRequest>,
+    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        self.check(&request, request.get_ref().from, Kind::Raft)?;
+        let parts = self.handler.fetch_snapshot(request.get_ref())?;
+        Ok(Response::new(parts.map(|part| part.map_err(status_of)).boxed()))
     }
 
     async fn restore(
         &self,
-        _request: Request<Streaming<v1::RestorePart>>,
+        request: Request<Streaming<v1::RestorePart>>,
     ) -> Result<Response<v1::ForwardReply>, Status> {
-        Err(Status::unimplemented("CONTRACT STUB"))
+        let caller = caller_of(&request)?;
+        let mut parts = request.into_inner();
+        let first = parts.message().await?.and_then(|message| message.part);
+        let Some(RestorePart::Request(request)) = first else {
+            return Err(Status::invalid_argument("a restore begins with its request"));
+        };
+        self.access.check(&caller, request.from, Kind::Member)?;
+        let parts = parts.map(|message| match message {
+            Ok(v1::RestorePart { part: Some(RestorePart::Data(data)) }) => Ok(data),
+            Ok(_) => Err(io::Error::other("a message holds no data")),
+            Err(status) => Err(io::Error::other(status.message().to_owned())),
+        });
+        self.handler.restore(request, parts.boxed()).await.map(Response::new)
     }
 
     type AppendStream = BoxStream<'static, Result<v1::AppendReply, Status>>;
@@ -198,7 +225,7 @@ fn last_word(refusal: Refusal) -> BoxStream<'static, Result<v1::AppendReply, Sta
         .boxed()
 }
 
-fn status_of(error: PeerError) -> Status {
+pub(super) fn status_of(error: PeerError) -> Status {
     match error {
         PeerError::Refused { reason, .. } => Status::unavailable(reason),
         PeerError::Unreachable { reason, .. } => Status::internal(reason),

@@ -162,12 +162,34 @@ impl PeerHandler for Host {
     fn consensus(&self) -> Option<Raft> {
         self.echo.clone().map(|echo| echo as Raft)
     }
+    fn greet(&self, request: &v1::GreetRequest) -> Result<v1::GreetReply, Status> {
+        Ok(v1::GreetReply { seen: request.own, epoch: 7, removed: false })
+    }
+    fn fetch_snapshot(&self, request: &v1::FetchSnapshotRequest) -> Result<SnapshotParts, Status> {
+        let part = v1::SnapshotPart::default();
+        let parts = vec![Ok(part); usize::try_from(request.reach_index).expect("small")];
+        Ok(futures::stream::iter(parts).boxed())
+    }
     fn forward(
         &self,
         request: v1::ForwardRequest,
     ) -> BoxFuture<'_, Result<v1::ForwardReply, Status>> {
         let reply = v1::ForwardReply { sealed: request.sealed };
         std::future::ready(Ok(reply)).boxed()
+    }
+    fn restore(
+        &self,
+        request: v1::ForwardRequest,
+        mut parts: BoxStream<'static, std::io::Result<bytes::Bytes>>,
+    ) -> BoxFuture<'_, Result<v1::ForwardReply, Status>> {
+        async move {
+            let mut bytes = request.sealed.to_vec();
+            while let Some(part) = parts.next().await {
+                bytes.extend_from_slice(&part.map_err(|error| Status::aborted(error.to_string()))?);
+            }
+            Ok(v1::ForwardReply { sealed: bytes.into() })
+        }
+        .boxed()
     }
     fn peer_unseal(
         &self,
@@ -333,7 +355,8 @@ async fn every_call_makes_the_round_trip() {
         read.expect("answered").outcome,
         Some(v1::read_index_reply::Outcome::Point(v1::ReadPoint { index: 42, .. }))
     ));
-    let status = transport.status(&target, v1::StatusRequest { from: 2, hash_index: 0 }).await;
+    let status =
+        transport.status(&target, v1::StatusRequest { from: 2, ..Default::default() }).await;
     assert_eq!(status.expect("answered").node_id, SERVER_ID);
     let transfer = v1::TransferRequest { from: 2, ..v1::TransferRequest::default() };
     assert_eq!(refusal(transport.transfer(&target, transfer).await), "out of order");
@@ -439,6 +462,35 @@ async fn a_node_the_cluster_let_in_may_speak_raft_until_it_is_removed() {
     assert!(forward_refusal(reply).contains("claims"), "only known members forward");
     server.host.removed.lock().expect("no panic").push(8);
     assert!(refusal(vote(&transport, &target, 8).await).contains("claims"));
+}
+
+#[tokio::test]
+async fn a_removed_node_is_greeted_a_stranger_and_a_liar_are_not() {
+    let server = serve(Host { echo: None, ..host() }).await;
+    let target = server.target();
+    server.host.removed.lock().expect("no panic").push(8);
+    let greeting = |node_id| v1::GreetRequest {
+        own: Some(v1::Seen { node_id, boot_counter: 4, ..v1::Seen::default() }),
+        epoch: 1,
+    };
+    let identity = make_signed_identity("gone", &server.host.ca, 8);
+    let removed = TonicTransport::new(identity, system::ports());
+    let reply = removed.greet(&target, greeting(8)).await.expect("answered");
+    assert_eq!((reply.seen.map(|seen| seen.boot_counter), reply.epoch), (Some(4), 7));
+    assert!(refusal(removed.greet(&target, greeting(7)).await).contains("claims"));
+    let fetch = v1::FetchSnapshotRequest { from: 8, reach_index: 3 };
+    assert!(refusal(removed.fetch_snapshot(&target, fetch).await.map(drop)).contains("claims"));
+    let stranger = TonicTransport::new(make_identity("nobody"), system::ports());
+    assert!(refusal(stranger.greet(&target, greeting(8)).await).contains("claims"));
+}
+
+#[tokio::test]
+async fn a_fetched_snapshot_arrives_part_by_part() {
+    let server = serve(Host { echo: None, ..host() }).await;
+    let (transport, target) = (server.member(2), server.target());
+    let fetch = v1::FetchSnapshotRequest { from: 2, reach_index: 3 };
+    let parts = transport.fetch_snapshot(&target, fetch).await.expect("answered");
+    assert_eq!(parts.filter_map(|part| std::future::ready(part.ok())).count().await, 3);
 }
 
 #[tokio::test]

@@ -74,12 +74,12 @@ impl UnsealKey {
         &self.public
     }
 
-    /// Opens the answer. The key cannot be used again.
+    /// Opens the answer.
     ///
     /// # Errors
     /// [`UnsealError::Open`] where the answer is for another key or place, or was changed.
     pub fn open(
-        self,
+        &self,
         place: &UnsealPlace,
         reply: &v1::PeerUnsealReply,
     ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {

@@ -67,6 +67,13 @@ impl NodeIdentity {
         self.current().authority
     }
 
+    /// The node id that the cluster's authority signed this node's key for; none before it did.
+    #[must_use]
+    pub fn signed_for(&self) -> Option<u64> {
+        let current = self.current();
+        current.authority?.node_id_of(current.certified.end_entity_cert().ok()?).ok()
+    }
+
     /// A PKCS#10 request for this node's key, DER.
     ///
     /// # Errors

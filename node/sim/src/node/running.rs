@@ -1,125 +1,97 @@
-//! The process of a node: log, state, consensus, barrier and core, put together as the server
-//! does, with tasks in place of its threads.
+//! The process of a node that takes part: consensus, barrier and core over its files, put together
+//! as the server does, with tasks in place of its threads.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use conclave_barrier::ledger::{
-    Batch, BoxFuture, Committed, Ledger, LedgerError, LedgerView, ReadPoint,
-};
+use conclave_barrier::ledger::Ledger;
 use conclave_barrier::{Barrier, BarrierError, RootKey};
 use conclave_core::{Access, Core, CoreParts, EngineRegistry, ErrorCode};
 use conclave_engines::Kv;
 use conclave_memory::SecretKey;
 use conclave_ports::{Ports, Spawn};
-use conclave_raft::{Raft, RaftConfig, RaftParts, Readiness};
+use conclave_raft::{Raft, Readiness};
 use conclave_server::ledger::RaftLedger;
-use conclave_store::disk::{Disk, MemoryDisk};
+use conclave_store::disk::Disk;
 use conclave_store::identity::IdentityStore;
-use conclave_store::log::{Log, LogConfig, LogWriter};
+use conclave_store::log::{Log, LogWriter};
 use conclave_store::seen::SeenStore;
-use conclave_store::snapshot::SnapshotStore;
-use conclave_store::state::{MemoryEngine, State, StateConfig, StateEngine, StateError};
+use conclave_store::state::State;
 use futures::FutureExt;
-use tokio::sync::Notify;
 
-use super::{CLUSTER_ID, Keys};
+use super::opened::{Files, RunningParts};
+use super::plants::{PlantedLedger, Requests, stamp_with};
+use super::{Keys, lock};
 use crate::Plant;
 use crate::invariants::{EVERYTHING_OPENS, Violation};
 use crate::operator::SimOperator;
 use crate::request::{Answer, Ask, Refusal, TIME_LIMIT};
-use crate::world::{Dice, Life, Network, NodeRuntime, Serve, World};
+use crate::world::{Life, Mood, Network, Serve, World};
 
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
-const ELECTION_MIN: Duration = Duration::from_millis(400);
-const ELECTION_MAX: Duration = Duration::from_millis(800);
-/// Small, so that snapshots, purges and new segments are many.
-const SNAPSHOT_ENTRIES: u64 = 50;
-const KEEP_ENTRIES: u64 = 10;
-const SEGMENT_BYTES: u64 = 32 << 10;
-const LOG_CACHE_BYTES_MAX: usize = 64 << 10;
-const OVERLAY_BYTES_MAX: usize = 1 << 20;
-const UNDO_BYTES_MAX: usize = 1 << 20;
-const WAITING_COMMANDS_MAX: usize = 256;
-const FLUSH_INTERVAL: Duration = Duration::from_millis(15);
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);
+const SPACE_INTERVAL: Duration = Duration::from_millis(200);
 const LEADER_POLL: Duration = Duration::from_millis(50);
+/// Below this much free space a node takes no writes: more than it needs until it notices.
+pub(crate) const RESERVE_BYTES: u64 = 512 << 10;
 
-/// Why a process did not start.
-pub(crate) struct OpenError(pub(crate) String);
-
-/// What a process is started on.
-pub(crate) struct RunningParts {
-    pub(crate) node_id: u64,
-    pub(crate) world: Arc<World>,
-    pub(crate) network: Network,
-    pub(crate) keys: Arc<OnceLock<Keys>>,
-    pub(crate) plant: Option<Plant>,
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) engine: Arc<MemoryEngine>,
-    pub(crate) boot_id: [u8; 16],
-    pub(crate) life: Life,
-    pub(crate) ports: Ports,
-    pub(crate) dice: Dice,
-}
-
-/// A running process.
+/// A process that takes part.
 pub(crate) struct Running {
     pub(crate) node_id: u64,
     pub(crate) raft: Raft,
     pub(crate) state: State,
     pub(crate) log: Log,
+    pub(crate) seen: SeenStore,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) ports: Ports,
     world: Arc<World>,
     network: Network,
     keys: Arc<OnceLock<Keys>>,
+    plant: Option<Plant>,
+    mood: Arc<Mood>,
+    life: Life,
     identities: IdentityStore,
+    disk: Arc<dyn Disk>,
     writer: Arc<Mutex<LogWriter>>,
+    /// Its disk is at the reserve.
+    full: AtomicBool,
     /// None while sealed.
     core: Mutex<Option<Arc<Core>>>,
 }
 
 impl Running {
-    /// Reads the disk and starts consensus.
-    pub(crate) async fn open(parts: RunningParts) -> Result<Arc<Self>, OpenError> {
-        let files = Files::open(&parts)?;
-        spawn_writer(&parts, &files.writer);
-        spawn_flush(&parts, files.state.clone());
-        let raft_parts = RaftParts {
-            log: files.log.clone(),
-            state: files.state.clone(),
-            snapshots: files.snapshots,
-            seen: files.seen,
-            boot_counter: 0,
-            transport: parts.network.transport(parts.node_id, parts.life.clone()),
-            ports: parts.ports.clone(),
-        };
-        let raft = conclave_raft::start::<NodeRuntime>(raft_config(files.node_id), raft_parts)
-            .await
-            .map_err(|error| refused("consensus", error))?;
+    /// Puts together what consensus and the files are.
+    pub(super) fn begin(raft: Raft, parts: RunningParts, files: Files) -> Arc<Self> {
         let ledger = RaftLedger::new(raft.clone(), files.state.clone());
         let ledger: Arc<dyn Ledger> = match parts.plant {
-            Some(Plant::StaleFollowerRead) => Arc::new(StaleLedger { ledger, raft: raft.clone() }),
-            Some(Plant::SkippedFsync) | None => Arc::new(ledger),
+            Some(plant @ (Plant::StaleFollowerRead | Plant::UncheckedCondition)) => {
+                Arc::new(PlantedLedger { ledger, raft: raft.clone(), plant })
+            }
+            _ => Arc::new(ledger),
         };
         let running = Arc::new(Self {
-            node_id: parts.node_id,
+            node_id: files.node_id,
             raft,
             state: files.state,
             log: files.log,
+            seen: files.seen,
             ledger,
-            ports: parts.ports.clone(),
+            ports: parts.ports,
             world: parts.world,
             network: parts.network,
             keys: parts.keys,
+            plant: parts.plant,
+            mood: parts.mood,
+            life: parts.life.clone(),
             identities: files.identities,
+            disk: parts.disk,
             writer: files.writer,
+            full: AtomicBool::new(false),
             core: Mutex::new(None),
         });
-        let housekeeping = running.clone().keep_house();
-        parts.life.spawn("housekeeping", housekeeping.boxed());
-        Ok(running)
+        parts.life.spawn("housekeeping", running.clone().keep_house().boxed());
+        parts.life.spawn("space", running.clone().watch_space().boxed());
+        running
     }
 
     /// Serves a request as the server's dispatch does: writes on the leader, reads here. Waits out
@@ -164,7 +136,7 @@ impl Running {
             ports: self.ports.clone(),
         })?;
         *lock(&self.core) = Some(Arc::new(core));
-        self.raft.set_readiness(Readiness::Ready);
+        self.tell_readiness();
         self.world.event(format_args!("node {} is unsealed", self.node_id));
         self.world.count(|coverage| coverage.unseals += 1);
         Ok(())
@@ -179,29 +151,33 @@ impl Running {
             // Where nobody takes over it stays as caretaker.
             let _ = self.raft.transfer_leadership().await;
         }
-        self.raft.set_readiness(Readiness::Sealed);
         *lock(&self.core) = None;
+        self.tell_readiness();
         self.world.event(format_args!("node {} is sealed", self.node_id));
         self.world.count(|coverage| coverage.seals += 1);
     }
 
     /// Takes the mark away that keeps this node sealed.
     pub(crate) fn allow_unseal(&self) {
-        if let Err(error) = self.identities.set_sealed_on_purpose(false) {
+        if let Err(error) = self.identities.set_sealed_on_purpose(false)
+            && !self.is_excused()
+        {
             let text = format!("node {}: {error}", self.node_id);
             self.world.report(Violation::new("a good disk takes writes", text));
         }
     }
 
-    /// What a process did last before it ended: a batch is written, and its sync never returns.
-    pub(crate) fn write_last_batch_unsynced(&self, disk: &MemoryDisk) {
-        disk.fail_syncs(true);
-        lock(&self.writer).drain();
-        disk.fail_syncs(false);
+    /// What a peer sends, as this node takes it.
+    pub(crate) fn receiving(&self, requests: Requests) -> Requests {
+        if self.plant == Some(Plant::ClockInApply) {
+            stamp_with(self.ports.clock.clone(), requests)
+        } else {
+            requests
+        }
     }
 
     async fn forward(&self, leader: u64, ask: &Ask) -> Answer {
-        let forwarding = self.network.ask(self.node_id, leader, ask.clone(), Serve::Forwarded);
+        let forwarding = self.network.forward(self.node_id, leader, ask.clone());
         match self.ports.within(TIME_LIMIT, forwarding).await {
             Ok(Some(answer)) => answer,
             _ => Err(Refusal::new(ErrorCode::OutcomeUnknown, "the leader did not answer")),
@@ -245,62 +221,57 @@ impl Running {
         }
     }
 
+    /// Says what kind of leader this node may be.
+    fn tell_readiness(&self) {
+        let full = self.full.load(Ordering::Relaxed);
+        self.raft.set_readiness(match self.core() {
+            None => Readiness::Sealed,
+            Some(_) if full => Readiness::Full,
+            Some(_) => Readiness::Ready,
+        });
+    }
+
+    /// What the server's watcher of disk space does.
+    async fn watch_space(self: Arc<Self>) {
+        loop {
+            let full = self.disk.free_bytes().is_ok_and(|bytes| bytes < RESERVE_BYTES);
+            if self.full.swap(full, Ordering::Relaxed) != full {
+                self.world.event(format_args!("node {} is full: {full}", self.node_id));
+                self.world.count(|coverage| coverage.full_disks += u64::from(full));
+                self.tell_readiness();
+            }
+            self.ports.clock.sleep(SPACE_INTERVAL).await;
+        }
+    }
+
+    /// Consensus or the log's writer ends by an error of the disk, and the process with it.
     fn notice_end(&self) {
         let status = self.raft.status();
-        if let Some(fatal) = status.fatal {
+        let failed = status.fatal.is_some() || lock(&self.writer).has_failed();
+        if !failed {
+            return;
+        }
+        if self.is_excused() {
+            self.world.event(format_args!("node {} ends by itself", self.node_id));
+            self.life.end();
+        } else {
+            let fatal = status.fatal.unwrap_or_else(|| "the log's writer failed".to_owned());
             self.unexpected("consensus", &fatal);
         }
-        if lock(&self.writer).has_failed() {
-            self.unexpected("the log's writer", &"it failed");
-        }
+    }
+
+    /// Whether what fails was arranged, or the process has no power any more.
+    pub(crate) fn is_excused(&self) -> bool {
+        self.mood.is_failing() || self.life.has_ended()
     }
 
     fn unexpected(&self, what: &str, error: &dyn std::fmt::Display) {
+        if self.is_excused() {
+            return;
+        }
         let text = format!("node {}: {what}: {error}", self.node_id);
         self.world.report(Violation::new(EVERYTHING_OPENS, text));
     }
-}
-
-/// A panic while it is held is reported by the task that panics.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a process finds on its disk.
-struct Files {
-    node_id: u64,
-    identities: IdentityStore,
-    log: Log,
-    writer: Arc<Mutex<LogWriter>>,
-    snapshots: SnapshotStore,
-    seen: SeenStore,
-    state: State,
-}
-
-impl Files {
-    fn open(parts: &RunningParts) -> Result<Self, OpenError> {
-        let identities =
-            IdentityStore::open(parts.disk.clone()).map_err(|e| refused("the identity", e))?;
-        let identity = identities.load().ok_or_else(|| OpenError("no identity".to_owned()))?;
-        identities.begin_boot().map_err(|e| refused("the boot counter", e))?;
-        let config = LogConfig {
-            segment_bytes: SEGMENT_BYTES,
-            cache_bytes_max: LOG_CACHE_BYTES_MAX,
-            boot_id: parts.boot_id,
-        };
-        let (log, writer) =
-            Log::open(parts.disk.clone(), config).map_err(|e| refused("the log", e))?;
-        let snapshots =
-            SnapshotStore::open(parts.disk.clone()).map_err(|e| refused("the snapshots", e))?;
-        let seen = SeenStore::open(parts.disk.clone()).map_err(|e| refused("what was seen", e))?;
-        let state = open_state(parts).map_err(|e| refused("the state", e))?;
-        let writer = Arc::new(Mutex::new(writer));
-        Ok(Self { node_id: identity.node_id, identities, log, writer, snapshots, seen, state })
-    }
-}
-
-fn refused(what: &str, error: impl std::fmt::Display) -> OpenError {
-    OpenError(format!("{what} does not open: {error}"))
 }
 
 fn answer(result: Result<conclave_core::Response, conclave_core::Error>) -> Answer {
@@ -313,92 +284,3 @@ fn sealed() -> Refusal {
 
 /// Tells a sealed node's no from a core that found itself with a wrong key.
 pub(crate) const SEALED: &str = "this node is sealed";
-
-fn raft_config(node_id: u64) -> RaftConfig {
-    RaftConfig {
-        node_id,
-        cluster_id: CLUSTER_ID.to_vec(),
-        heartbeat: HEARTBEAT,
-        election_timeout_min: ELECTION_MIN,
-        election_timeout_max: ELECTION_MAX,
-        snapshot_entries: SNAPSHOT_ENTRIES,
-        keep_entries: KEEP_ENTRIES,
-        waiting_commands_max: WAITING_COMMANDS_MAX,
-    }
-}
-
-/// A state that is damaged begins empty: snapshot and log hold everything it held.
-fn open_state(parts: &RunningParts) -> Result<State, StateError> {
-    let open = || {
-        let config = StateConfig {
-            overlay_bytes_max: OVERLAY_BYTES_MAX,
-            undo_bytes_max: UNDO_BYTES_MAX,
-            checkpoint_entries: 32,
-        };
-        State::open_in_boot(parts.engine.clone(), config, parts.boot_id)
-    };
-    open().or_else(|_| {
-        parts.world.count(|coverage| coverage.rebuilds += 1);
-        parts.engine.clear()?;
-        open()
-    })
-}
-
-/// In place of the log's thread: what waits is written after the time that a disk takes.
-fn spawn_writer(parts: &RunningParts, writer: &Arc<Mutex<LogWriter>>) {
-    let queued = Arc::new(Notify::new());
-    let wake = queued.clone();
-    lock(writer).set_waker(Arc::new(move || wake.notify_one()));
-    let (writer, clock) = (writer.clone(), parts.ports.clock.clone());
-    let mut dice = parts.dice.clone();
-    let writing = async move {
-        loop {
-            queued.notified().await;
-            let slow = dice.chance(20);
-            let delay = if slow { dice.duration(5_000, 60_000) } else { dice.duration(100, 1_500) };
-            clock.sleep(delay).await;
-            while lock(&writer).drain() {}
-        }
-    };
-    parts.life.spawn("log writer", writing.boxed());
-}
-
-/// In place of the thread that moves applied entries into the engine.
-fn spawn_flush(parts: &RunningParts, state: State) {
-    let (clock, world) = (parts.ports.clock.clone(), parts.world.clone());
-    let flushing = async move {
-        loop {
-            clock.sleep(FLUSH_INTERVAL).await;
-            while state.flush().unwrap_or_else(|error| {
-                world.report(Violation::new("a good disk takes writes", error.to_string()));
-                false
-            }) {}
-        }
-    };
-    parts.life.spawn("state flush", flushing.boxed());
-}
-
-/// The planted bug: a follower answers reads from what it has.
-struct StaleLedger {
-    ledger: RaftLedger,
-    raft: Raft,
-}
-
-impl Ledger for StaleLedger {
-    fn view(&self) -> Arc<dyn LedgerView> {
-        self.ledger.view()
-    }
-
-    fn read_barrier(&self) -> BoxFuture<'_, Result<ReadPoint, LedgerError>> {
-        if self.raft.status().is_leader {
-            return self.ledger.read_barrier();
-        }
-        let view = self.ledger.view();
-        let point = ReadPoint { revision: view.revision(), leader_ms: view.stamped_ms() };
-        Box::pin(std::future::ready(Ok(point)))
-    }
-
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, LedgerError>> {
-        self.ledger.commit(batch)
-    }
-}

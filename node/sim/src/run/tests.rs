@@ -1,3 +1,5 @@
+use clap::ValueEnum;
+
 use super::*;
 
 fn run(seed: u64, keep_lines: bool) -> Outcome {
@@ -28,9 +30,9 @@ fn a_run_without_a_bug_violates_nothing_and_does_much() {
 
 #[test]
 fn each_planted_bug_is_found() {
-    for plant in [Plant::SkippedFsync, Plant::StaleFollowerRead] {
-        let found = (1..=60).find(|seed| {
-            let run = Run { seed: *seed, plant: Some(plant), keep_lines: false };
+    for plant in Plant::value_variants() {
+        let found = (1..=200).find(|seed| {
+            let run = Run { seed: *seed, plant: Some(*plant), keep_lines: false };
             run.run().violation.is_some()
         });
         assert!(found.is_some(), "{plant:?}");

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use conclave_ports::Spawn;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use openraft::AsyncRuntime;
 use openraft_rt_sim::SimRuntime;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::invariants::Violation;
 use crate::world::World;
@@ -29,8 +30,19 @@ pub(crate) struct Life {
     inner: Arc<Inner>,
 }
 
+/// A process that may be gone already.
+pub(crate) struct WeakLife(Weak<Inner>);
+
+impl WeakLife {
+    pub(crate) fn upgrade(&self) -> Option<Life> {
+        self.0.upgrade().map(|inner| Life { inner })
+    }
+}
+
 struct Inner {
     ended: AtomicBool,
+    /// Whoever waits for one of its tasks hears of its end.
+    ending: Notify,
     tasks: Mutex<Tasks>,
     world: Weak<World>,
 }
@@ -49,13 +61,19 @@ trait Task: Send + Sync {
 impl Life {
     /// A process that begins.
     pub(crate) fn begin(world: &Arc<World>) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                ended: AtomicBool::new(false),
-                tasks: Mutex::default(),
-                world: Arc::downgrade(world),
-            }),
-        }
+        let inner = Arc::new(Inner {
+            ended: AtomicBool::new(false),
+            ending: Notify::new(),
+            tasks: Mutex::default(),
+            world: Arc::downgrade(world),
+        });
+        world.note_life(WeakLife(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// Where it lives.
+    pub(crate) fn world(&self) -> Option<Arc<World>> {
+        self.inner.world.upgrade()
     }
 
     /// The process whose task is being polled.
@@ -66,6 +84,7 @@ impl Life {
     /// From now on none of its tasks runs and its disk does nothing.
     pub(crate) fn end(&self) {
         self.inner.ended.store(true, Ordering::Relaxed);
+        self.inner.ending.notify_waiters();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -99,6 +118,7 @@ impl Life {
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
+        let ending = std::pin::pin!(self.inner.ending.notified());
         if self.has_ended() {
             return None;
         }
@@ -108,7 +128,15 @@ impl Life {
             drop(answer.send(future.await));
         });
         drop(SimRuntime::spawn(task));
-        answered.await.ok()
+        match futures::future::select(answered, ending).await {
+            Either::Left((answer, _)) => answer.ok(),
+            Either::Right(_) => None,
+        }
+    }
+
+    /// How long work on a thread of its own takes.
+    pub(crate) fn blocking_time(&self) -> Duration {
+        self.world().map_or(Duration::ZERO, |world| world.blocking_time())
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, Tasks> {
@@ -118,7 +146,7 @@ impl Life {
     fn report_panic(&self, payload: &(dyn std::any::Any + Send)) {
         let text = payload.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        if let Some(world) = self.inner.world.upgrade() {
+        if let Some(world) = self.world() {
             world.report(Violation::new("no task panics", text.unwrap_or_default()));
         }
     }

@@ -1,19 +1,21 @@
-//! Typed messages between simulated nodes: delay, loss, duplication and cut links, per direction.
+//! Typed messages between simulated machines: delay, loss, duplication and cut links, per direction.
 //!
-//! What a node does for a message is done by a task of that node, so it dies with it; whoever
-//! asked then hears that the peer is unreachable.
+//! Links lie between machines, messages go to nodes: a machine that came back under another id is
+//! not the node that was asked. As on the real peer listener, a node that was removed is refused
+//! and one that was never heard of may speak Raft only. What a node does for a message is done by a
+//! task of that node, so it dies with it; whoever asked then hears that the peer is unreachable.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use conclave_core::ErrorCode;
 use conclave_ports::{Clock, Spawn};
 use conclave_proto::v1;
-use conclave_raft::{PeerError, PeerTransport, Raft, Target};
+use conclave_raft::{Greeter, PeerError, PeerTransport, Raft, RaftStatus, SnapshotParts, Target};
 use futures::future::{BoxFuture, Either};
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryFutureExt};
 use tokio::sync::mpsc;
 
 use crate::node::Running;
@@ -21,12 +23,12 @@ use crate::request::{Answer, Ask, Refusal};
 use crate::world::life::Life;
 use crate::world::{Dice, World};
 
-/// Where clients send from. Not a node's id.
+/// Where clients send from. Not a machine's number.
 pub(crate) const CLIENT: u64 = 0;
 /// Messages under way in one stream.
 const STREAM_ITEMS_MAX: usize = 256;
 
-/// One direction between two nodes.
+/// One direction between two machines.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     pub(crate) cut: bool,
@@ -60,28 +62,49 @@ pub(crate) struct Network {
 struct Inner {
     dice: Dice,
     links: PeerLinks,
-    nodes: BTreeMap<u64, Endpoint>,
+    /// Processes by machine.
+    endpoints: BTreeMap<u64, Endpoint>,
+    /// Machines by the ids their nodes have or had.
+    machines: BTreeMap<u64, u64>,
 }
 
+/// A process that listens.
 #[derive(Clone)]
-struct Endpoint {
-    life: Life,
-    running: Arc<Running>,
+pub(crate) struct Endpoint {
+    pub(crate) life: Life,
+    pub(crate) node_id: u64,
+    pub(crate) greeter: Greeter,
+    /// Empty until it takes part.
+    pub(crate) running: Arc<OnceLock<Arc<Running>>>,
+}
+
+/// What a message is allowed to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Also from a node that this one has not heard of yet.
+    Raft,
+    Member,
 }
 
 impl Network {
     pub(crate) fn new(world: Arc<World>, seed: u64) -> Self {
-        let inner =
-            Inner { dice: Dice::new(seed, 1), links: BTreeMap::new(), nodes: BTreeMap::new() };
+        let inner = Inner {
+            dice: Dice::new(seed, 1),
+            links: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            machines: BTreeMap::new(),
+        };
         Self { world, inner: Arc::new(Mutex::new(inner)) }
     }
 
-    pub(crate) fn attach(&self, id: u64, life: Life, running: Arc<Running>) {
-        self.lock().nodes.insert(id, Endpoint { life, running });
+    pub(crate) fn attach(&self, machine: u64, endpoint: Endpoint) {
+        let mut inner = self.lock();
+        inner.machines.insert(endpoint.node_id, machine);
+        inner.endpoints.insert(machine, endpoint);
     }
 
-    pub(crate) fn detach(&self, id: u64) {
-        self.lock().nodes.remove(&id);
+    pub(crate) fn detach(&self, machine: u64) {
+        self.lock().endpoints.remove(&machine);
     }
 
     /// Sets all links; those not named are good.
@@ -94,36 +117,89 @@ impl Network {
         Arc::new(Transport { from, life, network: self.clone() })
     }
 
-    /// A client's request to a node, or a node's to the leader. None: no answer came, and nobody
-    /// knows what became of it.
-    pub(crate) fn ask(
+    /// A client's request to a machine. None: no answer came, and nobody knows what became of it.
+    pub(crate) fn ask(&self, machine: u64, ask: Ask) -> BoxFuture<'static, Option<Answer>> {
+        let network = self.clone();
+        async move {
+            network.pass(CLIENT, machine).await.ok()?;
+            let endpoint = network.lock().endpoints.get(&machine).cloned();
+            let serving = endpoint.and_then(|it| Some((it.life, it.running.get()?.clone())));
+            let Some((life, running)) = serving else {
+                return Some(Err(Refusal::new(ErrorCode::Unavailable, "connection refused")));
+            };
+            let answer = life.run(running.serve(ask, Serve::Client)).await?;
+            network.pass(machine, CLIENT).await.ok()?;
+            Some(answer)
+        }
+        .boxed()
+    }
+
+    /// A node's request to the leader, as [`Self::ask`].
+    pub(crate) fn forward(
         &self,
         from: u64,
         to: u64,
         ask: Ask,
-        serve: Serve,
     ) -> BoxFuture<'static, Option<Answer>> {
         let network = self.clone();
         async move {
-            network.pass(from, to).await.ok()?;
-            let endpoint = network.endpoint(to);
-            if serve == Serve::Client && endpoint.is_err() {
-                return Some(Err(Refusal::new(ErrorCode::Unavailable, "connection refused")));
-            }
-            let Endpoint { life, running } = endpoint.ok()?;
-            let answer = life.run(running.serve(ask, serve)).await?;
-            network.pass(to, from).await.ok()?;
+            let way = network.way(from, to).ok()?;
+            network.pass(way.0, way.1).await.ok()?;
+            let (life, running) = network.member_asked(from, to, Kind::Member).ok()?;
+            let answer = life.run(running.serve(ask, Serve::Forwarded)).await?;
+            network.pass(way.1, way.0).await.ok()?;
             Some(answer)
         }
         .boxed()
+    }
+
+    /// The newest entry of a node that every other process that takes part remembers, and those
+    /// processes; none where fewer than two others do.
+    pub(crate) fn remembered_by_all(&self, node_id: u64) -> Option<(u64, Vec<Life>)> {
+        let inner = self.lock();
+        let others = inner.endpoints.values().filter(|endpoint| endpoint.node_id != node_id);
+        let others: Vec<_> = others.filter(|endpoint| endpoint.running.get().is_some()).collect();
+        let seen = others.iter().filter_map(|it| it.running.get()).map(|running| {
+            let durable = running.seen.of(node_id).and_then(|seen| seen.durable);
+            durable.map_or(0, |id| id.index)
+        });
+        let lives = others.iter().map(|endpoint| endpoint.life.clone()).collect();
+        if others.len() < 2 { None } else { Some((seen.min()?, lives)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn endpoint(&self, id: u64) -> Result<Endpoint, PeerError> {
-        self.lock().nodes.get(&id).cloned().ok_or_else(|| unreachable(id, "it does not run"))
+    /// The machines of two nodes.
+    fn way(&self, from: u64, to: u64) -> Result<(u64, u64), PeerError> {
+        let inner = self.lock();
+        let machine = |id| inner.machines.get(id).copied();
+        let way = machine(&from).zip(machine(&to));
+        way.ok_or_else(|| unreachable(to, "nobody knows where it is"))
+    }
+
+    /// The process of a node, if its machine runs it.
+    fn endpoint(&self, node_id: u64) -> Result<Endpoint, PeerError> {
+        let inner = self.lock();
+        let endpoint = inner.machines.get(&node_id).and_then(|at| inner.endpoints.get(at));
+        let endpoint = endpoint.filter(|endpoint| endpoint.node_id == node_id).cloned();
+        endpoint.ok_or_else(|| unreachable(node_id, "it does not run"))
+    }
+
+    /// A node that takes part and lets `from` speak.
+    fn member_asked(
+        &self,
+        from: u64,
+        to: u64,
+        kind: Kind,
+    ) -> Result<(Life, Arc<Running>), PeerError> {
+        let Endpoint { life, running, .. } = self.endpoint(to)?;
+        let running = running.get().ok_or_else(|| refusal(to, "it is starting"))?.clone();
+        if !may_speak(&running.raft.status(), from, kind) {
+            return Err(refusal(to, "it does not know the caller"));
+        }
+        Ok((life, running))
     }
 
     fn link(&self, from: u64, to: u64) -> Link {
@@ -173,14 +249,14 @@ impl Network {
     /// One question and its answer.
     async fn call<T: Send + 'static>(
         self,
-        from: u64,
-        to: u64,
-        may_double: bool,
+        (from, to): (u64, u64),
+        (kind, may_double): (Kind, bool),
         handle: impl Fn(Raft) -> BoxFuture<'static, Result<T, PeerError>> + Send,
     ) -> Result<T, PeerError> {
-        self.pass(from, to).await?;
-        let Endpoint { life, running } = self.endpoint(to)?;
-        if may_double && let Some(later) = self.doubles(from, to) {
+        let way = self.way(from, to)?;
+        self.pass(way.0, way.1).await?;
+        let (life, running) = self.member_asked(from, to, kind)?;
+        if may_double && let Some(later) = self.doubles(way.0, way.1) {
             self.world.count(|coverage| coverage.messages_doubled += 1);
             let (clock, again) = (self.world.clock.clone(), handle(running.raft.clone()));
             let doubled = async move {
@@ -192,8 +268,30 @@ impl Network {
         let answer = life.run(handle(running.raft.clone())).await;
         drop(running);
         let answer = answer.ok_or_else(|| unreachable(to, "it died"))?;
-        self.pass(to, from).await?;
+        self.pass(way.1, way.0).await?;
         answer
+    }
+
+    /// Tells a node that may still be starting what another one has on disk.
+    async fn greet(
+        self,
+        (from, to): (u64, u64),
+        request: v1::GreetRequest,
+    ) -> Result<v1::GreetReply, PeerError> {
+        let way = self.way(from, to)?;
+        self.pass(way.0, way.1).await?;
+        let Endpoint { life, greeter, .. } = self.endpoint(to)?;
+        let answer = life.run(async move { greeter.on_greet(&request) }).await;
+        let answer = answer.ok_or_else(|| unreachable(to, "it died"))?;
+        self.world.count(|coverage| coverage.greetings += 1);
+        self.pass(way.1, way.0).await?;
+        Ok(answer)
+    }
+
+    /// A stream that broke may look alive for long.
+    fn hang(&self) -> Duration {
+        let dice = &mut self.lock().dice;
+        if dice.chance(500) { Duration::ZERO } else { dice.duration(1_000_000, 4_000_000) }
     }
 
     /// Sends items one after another; none overtakes another. Ends where one is lost.
@@ -211,7 +309,11 @@ impl Network {
                 Either::Right(_) => None,
             };
             let Some(item) = next else { return };
-            let Some(delay) = self.delay(from, to) else { return };
+            let Some(delay) = self.delay(from, to) else {
+                let hanging = self.world.clock.sleep(self.hang());
+                futures::future::select(hanging, std::pin::pin!(out.closed())).await;
+                return;
+            };
             at = at.max(self.world.clock.monotonic() + delay);
             if out.send((at, item)).await.is_err() {
                 return;
@@ -230,13 +332,27 @@ impl Network {
             let (at, item) = items.recv().await?;
             let now = network.world.clock.monotonic();
             network.world.clock.sleep(at.saturating_sub(now)).await;
-            (!network.link(from, to).cut).then_some((item, (network, items)))
+            if network.link(from, to).cut {
+                network.world.clock.sleep(network.hang()).await;
+                return None;
+            }
+            Some((item, (network, items)))
         })
     }
 }
 
 fn unreachable(node_id: u64, reason: &str) -> PeerError {
     PeerError::Unreachable { node_id, reason: reason.to_owned() }
+}
+
+fn refusal(node_id: u64, reason: &str) -> PeerError {
+    PeerError::Refused { node_id, reason: reason.to_owned() }
+}
+
+/// Ids are log indexes: one up to the membership in force that is not in it was removed.
+fn may_speak(status: &RaftStatus, from: u64, kind: Kind) -> bool {
+    let is_member = status.members.iter().any(|view| view.member.node_id == from);
+    is_member || (kind == Kind::Raft && from > status.membership_index)
 }
 
 struct Transport {
@@ -247,13 +363,19 @@ struct Transport {
 }
 
 impl Transport {
+    fn way(&self, target: &Target) -> (u64, u64) {
+        (self.from, target.node_id)
+    }
+
     /// Carries a stream to a peer in the background; what arrives there is the result.
     fn carry<T: Send + 'static>(
         &self,
         to: u64,
         items: BoxStream<'static, T>,
     ) -> BoxStream<'static, T> {
-        let way = (self.from, to);
+        let Ok(way) = self.network.way(self.from, to) else {
+            return futures::stream::empty().boxed();
+        };
         let (sender, receiver) = mpsc::channel(STREAM_ITEMS_MAX);
         self.life.spawn("outgoing stream", self.network.clone().pump(way, items, sender).boxed());
         self.network.arriving(way, receiver).boxed()
@@ -271,17 +393,19 @@ impl PeerTransport for Transport {
         let (network, from, to) = (self.network.clone(), self.from, target.node_id);
         let requests = self.carry(to, requests);
         async move {
-            network.pass(from, to).await?;
-            let Endpoint { life, running } = network.endpoint(to)?;
+            let way = network.way(from, to)?;
+            network.pass(way.0, way.1).await?;
+            let (life, running) = network.member_asked(from, to, Kind::Raft)?;
             let (sender, receiver) = mpsc::channel(STREAM_ITEMS_MAX);
             let back = network.clone();
+            let requests = running.receiving(requests);
             let serving = async move {
                 let replies = running.raft.on_append(requests);
                 drop(running);
-                back.pump((to, from), replies, sender).await;
+                back.pump((way.1, way.0), replies, sender).await;
             };
             life.spawn("incoming stream", serving.boxed());
-            Ok(network.arriving((to, from), receiver).boxed())
+            Ok(network.arriving((way.1, way.0), receiver).boxed())
         }
         .boxed()
     }
@@ -292,7 +416,7 @@ impl PeerTransport for Transport {
         request: v1::VoteRequest,
     ) -> BoxFuture<'static, Result<v1::VoteReply, PeerError>> {
         let handle = move |raft: Raft| async move { raft.on_vote(request).await }.boxed();
-        self.network.clone().call(self.from, target.node_id, true, handle).boxed()
+        self.network.clone().call(self.way(target), (Kind::Raft, true), handle).boxed()
     }
 
     fn snapshot(
@@ -303,15 +427,16 @@ impl PeerTransport for Transport {
         let (network, from, to) = (self.network.clone(), self.from, target.node_id);
         let parts = self.carry(to, parts);
         async move {
-            network.pass(from, to).await?;
-            let Endpoint { life, running } = network.endpoint(to)?;
+            let way = network.way(from, to)?;
+            network.pass(way.0, way.1).await?;
+            let (life, running) = network.member_asked(from, to, Kind::Raft)?;
             let raft = running.raft.clone();
             drop(running);
             let taken = life.run(async move { raft.on_snapshot(parts).await }).await;
             let reply = taken.ok_or_else(|| unreachable(to, "it died"))??;
             network.world.count(|coverage| coverage.snapshots_installed += 1);
             network.world.event(format_args!("node {to} took a snapshot of node {from}"));
-            network.pass(to, from).await?;
+            network.pass(way.1, way.0).await?;
             Ok(reply)
         }
         .boxed()
@@ -323,7 +448,7 @@ impl PeerTransport for Transport {
         request: v1::TransferRequest,
     ) -> BoxFuture<'static, Result<v1::TransferReply, PeerError>> {
         let handle = move |raft: Raft| async move { raft.on_transfer(request).await }.boxed();
-        self.network.clone().call(self.from, target.node_id, false, handle).boxed()
+        self.network.clone().call(self.way(target), (Kind::Raft, false), handle).boxed()
     }
 
     fn read_index(
@@ -332,16 +457,36 @@ impl PeerTransport for Transport {
         request: v1::ReadIndexRequest,
     ) -> BoxFuture<'static, Result<v1::ReadIndexReply, PeerError>> {
         let handle = move |raft: Raft| async move { raft.on_read_index(request).await }.boxed();
-        self.network.clone().call(self.from, target.node_id, true, handle).boxed()
+        self.network.clone().call(self.way(target), (Kind::Member, true), handle).boxed()
     }
 
     fn greet(
         &self,
         target: &Target,
-        _request: v1::GreetRequest,
+        request: v1::GreetRequest,
     ) -> BoxFuture<'static, Result<v1::GreetReply, PeerError>> {
-        let node_id = target.node_id;
-        std::future::ready(Err(unreachable(node_id, "CONTRACT STUB"))).boxed()
+        self.network.clone().greet(self.way(target), request).boxed()
+    }
+
+    fn fetch_snapshot(
+        &self,
+        target: &Target,
+        request: v1::FetchSnapshotRequest,
+    ) -> BoxFuture<'static, Result<SnapshotParts, PeerError>> {
+        let (network, (from, to)) = (self.network.clone(), self.way(target));
+        async move {
+            let way = network.way(from, to)?;
+            network.pass(way.0, way.1).await?;
+            let Endpoint { life, greeter, .. } = network.endpoint(to)?;
+            let asked = life.run(async move { greeter.on_fetch_snapshot(&request) }).await;
+            let parts = asked.ok_or_else(|| unreachable(to, "it died"))??;
+            network.world.count(|coverage| coverage.snapshots_fetched += 1);
+            let (sender, receiver) = mpsc::channel(STREAM_ITEMS_MAX);
+            let back = (way.1, way.0);
+            life.spawn("outgoing snapshot", network.clone().pump(back, parts, sender).boxed());
+            Ok(network.arriving(back, receiver).boxed())
+        }
+        .boxed()
     }
 
     fn status(
@@ -350,6 +495,15 @@ impl PeerTransport for Transport {
         request: v1::StatusRequest,
     ) -> BoxFuture<'static, Result<v1::StatusReply, PeerError>> {
         let handle = move |raft: Raft| async move { raft.on_status(request).await }.boxed();
-        self.network.clone().call(self.from, target.node_id, true, handle).boxed()
+        let asked = self.network.clone().call(self.way(target), (Kind::Member, true), handle);
+        let world = self.network.world.clone();
+        let compares = request.hash_index > 0;
+        asked
+            .inspect_ok(move |reply| {
+                if compares && !reply.state_hash.is_empty() {
+                    world.count(|coverage| coverage.hash_comparisons += 1);
+                }
+            })
+            .boxed()
     }
 }

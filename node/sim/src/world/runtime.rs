@@ -86,6 +86,16 @@ impl AsyncRuntime for NodeRuntime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        Inner::spawn_blocking(work)
+        // It takes time, and the process may end in its midst.
+        let life = Life::current();
+        async move {
+            let Some(life) = life else { return Ok(work()) };
+            let pause = life.blocking_time();
+            let ran = life.run(async move {
+                Inner::sleep(pause).await;
+                work()
+            });
+            ran.await.ok_or_else(|| io::Error::other("the process has ended"))
+        }
     }
 }

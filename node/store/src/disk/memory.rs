@@ -3,53 +3,37 @@
 //! A file's bytes are durable once the file was synced, a directory's entries once the directory
 //! was. [`MemoryDisk::power_cut`] keeps those and, of everything later, what chance leaves: nothing,
 //! a prefix that ends inside a write, or any subset of its sectors; likewise of directory changes.
+//! A file may also be left with its new length and zeros where the data was not yet.
 //! [`MemoryDisk::crash`] ends a process only: what was written stays. Both cut off every file that
 //! is open, as the end of a process does. Nothing here is random but the numbers that
-//! [`MemoryDisk::power_cut`] is given.
+//! [`MemoryDisk::power_cut`] and [`MemoryDisk::damage`] are given.
+//!
+//! What it can be told to do wrong: fail or skip syncs, all or of a kind ([`SyncKind`]); fail
+//! writes; run out of space and have some again; and damage what it keeps ([`DamageKind`]). It
+//! neither hangs nor is slow: who has a clock puts that in front of it.
 
+mod damage;
 mod directory;
 mod inode;
+mod switches;
+
+pub use damage::{Damage, DamageKind};
+pub use switches::SyncKind;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Disk, File, Open};
 use directory::Tree;
 use inode::Inode;
-
-/// No limit on space or syncs.
-const UNLIMITED: u64 = u64::MAX;
+use switches::{Switches, UNLIMITED};
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     tree: Arc<Mutex<Tree>>,
     switches: Arc<Switches>,
-}
-
-/// What the disk is told to do wrong, and what it counts.
-struct Switches {
-    skip_fsync: AtomicBool,
-    /// Syncs that succeed before all others fail.
-    good_syncs: AtomicU64,
-    fail_writes: AtomicBool,
-    space_bytes_max: AtomicU64,
-    used_bytes: AtomicU64,
-    syncs: AtomicU64,
-}
-
-impl Default for Switches {
-    fn default() -> Self {
-        Self {
-            skip_fsync: AtomicBool::default(),
-            good_syncs: AtomicU64::new(UNLIMITED),
-            fail_writes: AtomicBool::default(),
-            space_bytes_max: AtomicU64::new(UNLIMITED),
-            used_bytes: AtomicU64::default(),
-            syncs: AtomicU64::default(),
-        }
-    }
 }
 
 impl MemoryDisk {
@@ -74,9 +58,16 @@ impl MemoryDisk {
         self.recount(&tree);
     }
 
-    /// Plants a bug: syncs succeed and make nothing durable.
+    /// Plants a bug: all syncs succeed and make nothing durable.
     pub fn skip_fsync(&self, skip: bool) {
-        self.switches.skip_fsync.store(skip, Ordering::Relaxed);
+        self.skip_fsync_of(if skip { SyncKind::ALL } else { &[] });
+    }
+
+    /// Plants a bug: syncs of these kinds succeed and make nothing durable, all others work. A
+    /// later sync of another kind makes durable what was skipped in the same file, as it would
+    /// where a program forgot a call.
+    pub fn skip_fsync_of(&self, kinds: &[SyncKind]) {
+        self.switches.skip(kinds);
     }
 
     /// Makes every sync fail. What a file's failed sync was to make durable is readable and never
@@ -95,8 +86,13 @@ impl MemoryDisk {
         self.switches.fail_writes.store(fail, Ordering::Relaxed);
     }
 
-    /// Limits the space that files take in all; beyond it writes fail with `StorageFull`. None
-    /// takes the limit away.
+    /// Makes every rename fail with `StorageFull`: a directory has no space for the new name.
+    pub fn fail_renames_for_space(&self, fail: bool) {
+        self.switches.fail_renames.store(fail, Ordering::Relaxed);
+    }
+
+    /// Limits the space that files take in all: a write or an allocation that needs more does the
+    /// part that fits and fails with `StorageFull`. None takes the limit away.
     pub fn set_space_bytes_max(&self, bytes: Option<u64>) {
         self.switches.space_bytes_max.store(bytes.unwrap_or(UNLIMITED), Ordering::Relaxed);
     }
@@ -129,34 +125,6 @@ impl MemoryDisk {
     }
 }
 
-impl Switches {
-    /// True where the sync is to make something durable.
-    fn begin_sync(&self) -> io::Result<bool> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        let good = self.good_syncs.load(Ordering::Relaxed);
-        if good == 0 {
-            return Err(io::Error::other("this disk was told to fail syncs"));
-        }
-        if good != UNLIMITED {
-            self.good_syncs.store(good - 1, Ordering::Relaxed);
-        }
-        Ok(!self.skip_fsync.load(Ordering::Relaxed))
-    }
-
-    /// Takes the space by which a file grows, or gives back what it shrinks.
-    fn begin_write(&self, length: u64, grown: u64) -> io::Result<()> {
-        if self.fail_writes.load(Ordering::Relaxed) {
-            return Err(io::Error::other("this disk was told to fail writes"));
-        }
-        let used = self.used_bytes.load(Ordering::Relaxed).saturating_sub(length) + grown;
-        if grown > length && used > self.space_bytes_max.load(Ordering::Relaxed) {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        self.used_bytes.store(used, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
 impl Disk for MemoryDisk {
     fn free_bytes(&self) -> io::Result<u64> {
         let most = self.switches.space_bytes_max.load(Ordering::Relaxed);
@@ -173,10 +141,14 @@ impl Disk for MemoryDisk {
 
     fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn File>> {
         let inode = self.tree().open(path, how)?;
-        Ok(Arc::new(MemoryFile { inode, switches: Arc::clone(&self.switches) }))
+        let place = path.to_owned();
+        Ok(Arc::new(MemoryFile { inode, place, switches: Arc::clone(&self.switches) }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        if self.switches.fail_renames.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let mut tree = self.tree();
         tree.rename(from, to)?;
         self.recount(&tree);
@@ -191,13 +163,15 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
-        let durable = self.switches.begin_sync()?;
+        let durable = self.switches.begin_sync(SyncKind::Directory)?;
         self.tree().sync(directory, durable)
     }
 }
 
 struct MemoryFile {
     inode: Arc<Inode>,
+    /// The path it was opened at: its first part says what kind of file it is.
+    place: String,
     switches: Arc<Switches>,
 }
 
@@ -208,13 +182,18 @@ impl File for MemoryFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let length = self.inode.length();
-        self.switches.begin_write(length, length.max(offset + bytes.len() as u64))?;
-        self.inode.write_at(offset, bytes);
-        Ok(())
+        let end = self.switches.begin_write(length, offset + bytes.len() as u64)?;
+        let fitting = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let written = &bytes[..bytes.len().min(fitting)];
+        if !written.is_empty() {
+            self.inode.write_at(offset, written);
+        }
+        if written.len() < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {
-        match self.switches.begin_sync() {
+        let kind = SyncKind::of_file(&self.place, || self.inode.pending_writes());
+        match self.switches.begin_sync(kind) {
             Ok(true) => self.inode.sync(),
             Ok(false) => {}
             Err(error) => {
@@ -231,9 +210,11 @@ impl File for MemoryFile {
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.switches.begin_write(self.inode.length(), bytes)?;
-        self.inode.set_len(bytes);
-        Ok(())
+        let length = self.inode.length();
+        let end = self.switches.begin_write(length, bytes)?;
+        self.switches.give_back(length.saturating_sub(end));
+        self.inode.set_len(end);
+        if end < bytes { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -12,6 +12,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::usage::Usage;
 use super::{Disk, File, Open, path};
 use crate::directory::DirectoryLock;
 
@@ -22,9 +23,14 @@ const ZEROS_BYTES: usize = 256 << 10;
 
 /// A data directory that this process owns. Everything is opened relative to one descriptor, so a
 /// directory that is moved or mounted over meanwhile does not split the node's files.
+///
+/// What it may take can be limited ([`RealDisk::set_bytes_max`]): whatever would make a file grow
+/// beyond that fails with `StorageFull`, as on a file system that is full, and what was allocated
+/// before stays writable.
 #[derive(Debug)]
 pub struct RealDisk {
     root: fs::File,
+    usage: Arc<Usage>,
     shown: PathBuf,
     _lock: DirectoryLock,
 }
@@ -45,7 +51,28 @@ impl RealDisk {
         let lock = DirectoryLock::take(&directory, &shown).map_err(|error| {
             if error.kind() == io::ErrorKind::ResourceBusy { error } else { explain(error) }
         })?;
-        Ok(Self { root: directory, shown: root.to_owned(), _lock: lock })
+        let usage = Arc::new(Usage::new(directory.try_clone().map_err(explain)?));
+        Ok(Self { root: directory, usage, shown: root.to_owned(), _lock: lock })
+    }
+
+    /// Limits what the data directory takes in all, whoever writes there; None takes the limit
+    /// away. Holds from the next write on.
+    pub fn set_bytes_max(&self, bytes: Option<u64>) {
+        self.usage.set_bytes_max(bytes);
+    }
+
+    /// The limit in force.
+    #[must_use]
+    pub fn bytes_max(&self) -> Option<u64> {
+        self.usage.bytes_max()
+    }
+
+    /// What the data directory takes, as of a second ago at most.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn used_bytes(&self) -> io::Result<u64> {
+        self.usage.used_bytes()
     }
 
     /// Where it is.
@@ -86,7 +113,11 @@ impl RealDisk {
 impl Disk for RealDisk {
     fn free_bytes(&self) -> io::Result<u64> {
         let space = rustix::fs::fstatvfs(&self.root)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        let available = space.f_bavail.saturating_mul(space.f_frsize);
+        match self.bytes_max() {
+            Some(most) => Ok(available.min(most.saturating_sub(self.used_bytes()?))),
+            None => Ok(available),
+        }
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
@@ -122,7 +153,7 @@ impl Disk for RealDisk {
             Open::Existing => self.open_existing(path)?,
             Open::Any => self.open_any(path)?,
         };
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile { file, usage: Arc::clone(&self.usage) }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -164,13 +195,28 @@ fn create_durably(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    usage: Arc<Usage>,
+}
+
+impl RealFile {
+    /// Takes the space that the file needs to become `bytes` long.
+    fn grow(&self, bytes: u64) -> io::Result<()> {
+        // Asking for the length costs a call, so nobody asks while there is no limit.
+        if self.usage.bytes_max().is_none() {
+            return Ok(());
+        }
+        let length = self.len()?;
+        if bytes > length { self.usage.take(bytes - length) } else { Ok(()) }
+    }
+}
 
 impl File for RealFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -181,18 +227,19 @@ impl File for RealFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.grow(offset.saturating_add(bytes.len() as u64))?;
+        self.file.write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
         // A second call after EINTR may report success for what the first one lost, so any error
         // is final.
-        Ok(fdatasync(&self.0)?)
+        Ok(fdatasync(&self.file)?)
     }
 
     fn drop_cache(&self) {
         // A file system that cannot do it reads from memory again, as without the hint.
-        let _ = fadvise(&self.0, 0, None, Advice::DontNeed);
+        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
@@ -200,18 +247,21 @@ impl File for RealFile {
         if bytes == 0 {
             return Ok(());
         }
-        match rustix::io::retry_on_intr(|| fallocate(&self.0, FallocateFlags::empty(), 0, bytes)) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&self.0, length, bytes),
+        self.grow(bytes)?;
+        match rustix::io::retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), 0, bytes))
+        {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&self.file, length, bytes),
             other => Ok(other?),
         }
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.grow(bytes)?;
+        self.file.set_len(bytes)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 }
 

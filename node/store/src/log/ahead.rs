@@ -25,9 +25,11 @@ pub(super) struct Ahead {
     second: Option<Second>,
 }
 
-/// The second thread. One file is always prepared or being prepared there.
+/// The second thread.
 struct Second {
     jobs: SyncSender<Job>,
+    /// A file is prepared or being prepared there.
+    under_way: bool,
     prepared: Receiver<io::Result<Arc<dyn File>>>,
     thread: JoinHandle<()>,
 }
@@ -61,13 +63,13 @@ impl Ahead {
         };
         let thread = std::thread::Builder::new().name("log-ahead".to_owned()).spawn(work)?;
         jobs.send(Job::Prepare).map_err(|_| gone())?;
-        self.second = Some(Second { jobs, prepared, thread });
+        self.second = Some(Second { jobs, under_way: true, prepared, thread });
         Ok(())
     }
 
     /// Ends the second thread.
     pub(super) fn stop_thread(&mut self) {
-        if let Some(Second { jobs, prepared, thread }) = self.second.take() {
+        if let Some(Second { jobs, prepared, thread, .. }) = self.second.take() {
             drop((jobs, prepared));
             if thread.join().is_err() {
                 tracing::error!("the thread that prepares log segments had panicked");
@@ -75,25 +77,28 @@ impl Ahead {
         }
     }
 
-    /// A zeroed, synced file at [`NEXT_PATH`] of at least `bytes`.
+    /// A zeroed, synced file at [`NEXT_PATH`] of at least `bytes`. Where there is no space for it
+    /// ([`is_full`]) it leaves nothing, and may be called again.
     pub(super) fn take(&mut self, bytes: u64) -> io::Result<Arc<dyn File>> {
-        let Some(second) = &self.second else {
-            return prepare(self.disk.as_ref(), bytes.max(self.segment_bytes));
-        };
-        let prepared = second.prepared.recv().map_err(|_| gone())?;
-        if bytes <= self.segment_bytes
-            && let Ok(file) = prepared
-        {
-            return Ok(file);
+        if let Some(second) = self.second.as_mut().filter(|second| second.under_way) {
+            second.under_way = false;
+            match second.prepared.recv().map_err(|_| gone())? {
+                Ok(file) if bytes <= self.segment_bytes => return Ok(file),
+                // Too small for what comes, or there was no space then and may be some now.
+                Ok(_) => {}
+                Err(error) if is_full(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
-        // Too small for what comes, or preparing failed a while ago and may succeed now.
         prepare(self.disk.as_ref(), bytes.max(self.segment_bytes))
     }
 
     /// Begins to prepare the next file, after the last one was renamed.
-    pub(super) fn begin_next(&self) -> io::Result<()> {
-        let Some(second) = &self.second else { return Ok(()) };
-        second.jobs.send(Job::Prepare).map_err(|_| gone())
+    pub(super) fn begin_next(&mut self) -> io::Result<()> {
+        let Some(second) = &mut self.second else { return Ok(()) };
+        second.jobs.send(Job::Prepare).map_err(|_| gone())?;
+        second.under_way = true;
+        Ok(())
     }
 
     /// Removes files that nothing needs. Where that fails they stay until the next start.
@@ -105,7 +110,24 @@ impl Ahead {
     }
 }
 
+/// Whether an error says that there is no space, and nothing else.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Makes the file at [`NEXT_PATH`], whatever stood there. Recovery does not look at that name.
 fn prepare(disk: &dyn Disk, bytes: u64) -> io::Result<Arc<dyn File>> {
+    let prepared = zeroed(disk, bytes);
+    if prepared.as_ref().is_err_and(is_full)
+        && let Err(error) = disk.remove(NEXT_PATH)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "a half-made log segment takes space until the next one is made");
+    }
+    prepared
+}
+
+fn zeroed(disk: &dyn Disk, bytes: u64) -> io::Result<Arc<dyn File>> {
     let file = disk.open(NEXT_PATH, Open::Any)?;
     file.set_len(0)?;
     file.allocate(bytes)?;

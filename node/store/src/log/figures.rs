@@ -1,5 +1,7 @@
 //! What the log tells an observer.
 
+use crate::v1::LogId;
+
 /// Moments in the writer's work. An observer with a clock measures latency between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogEvent {
@@ -25,6 +27,22 @@ pub enum LogEvent {
         /// How many.
         operations: usize,
     },
+}
+
+/// How far the disk is behind what was asked. Cheap enough to look at every heartbeat.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LogProgress {
+    /// The newest entry, queued or stored; as [`super::LogState::last`].
+    pub last: Option<LogId>,
+    /// The newest entry that is on disk; see [`super::Log::synced`].
+    pub synced: Option<LogId>,
+    /// Operations asked for since the log was opened, of every kind.
+    pub asked: u64,
+    /// How many of those were done. They are done in order, a group at a time: while this stands
+    /// still below `asked`, the disk is at work, or hangs, or is full.
+    pub answered: u64,
+    /// The writer waits for space on the disk.
+    pub full: bool,
 }
 
 /// Counts since the log was opened, and sizes now.

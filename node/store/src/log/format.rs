@@ -161,6 +161,24 @@ impl<'a> ReadBatch<'a> {
     }
 }
 
+/// Whether bytes that are about to be written are a batch of votes and nothing else. For disks of
+/// tests, which treat the sync of a vote apart.
+pub(crate) fn is_votes_only(batch: &[u8]) -> bool {
+    let mut at = BATCH_HEADER_BYTES;
+    let Some(count) = number_u32(batch, 20) else { return false };
+    if !batch.starts_with(&BATCH_MAGIC) || count == 0 {
+        return false;
+    }
+    for _ in 0..count {
+        let Some(length) = number_u32(batch, at) else { return false };
+        if batch.get(at + 8) != Some(&(Kind::Vote as u8)) {
+            return false;
+        }
+        at = at.saturating_add(RECORD_HEADER_BYTES).saturating_add(length as usize);
+    }
+    true
+}
+
 /// Finds a whole valid batch newer than `number` at or after `offset`.
 pub(super) fn find_later_batch(
     segment: &[u8],

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::figures::LogFigures;
+use super::figures::{LogFigures, LogProgress};
 use super::recover::recover;
 use super::shared::Shared;
 use super::writer::LogWriter;
@@ -85,10 +85,17 @@ impl Log {
         Ok(entries)
     }
 
-    /// The newest entry that is on disk. CONTRACT STUB
+    /// The newest entry that is on disk and that no truncation under way will drop. Behind
+    /// [`LogState::last`] as long as something waits for the disk.
     #[must_use]
     pub fn synced(&self) -> Option<LogId> {
-        self.state().last
+        self.shared().synced()
+    }
+
+    /// What was asked for and what of it is done, of one moment.
+    #[must_use]
+    pub fn progress(&self) -> LogProgress {
+        self.shared().progress()
     }
 
     /// Counts and sizes for metrics.

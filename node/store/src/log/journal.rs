@@ -11,6 +11,7 @@ use super::figures::LogEvent;
 use super::format::{
     ALIGNMENT, BATCH_HEADER_BYTES, Batch, Extent, Kind, RECORD_HEADER_BYTES, Truncated,
 };
+use super::group::{Group, Halt};
 use super::index::IndexChange;
 use super::mark::{Mark, MarkFile};
 use super::segment::{BATCHES_AT, Segment, SegmentHeader};
@@ -23,7 +24,7 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 
 type Observer<'a> = &'a dyn Fn(LogEvent);
 
-/// The writing end. Whatever fails in here, it must not be used again.
+/// The writing end. After [`Halt::Failed`] it must not be used again.
 pub(super) struct Journal {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) boot_id: Vec<u8>,
@@ -47,21 +48,16 @@ impl Journal {
         self.standing
     }
 
-    /// Makes all of `operations` durable, in order.
-    pub(super) fn commit<'a>(
-        &mut self,
-        operations: impl Iterator<Item = &'a Operation>,
-        observer: Observer<'_>,
-    ) -> io::Result<Committed> {
-        let mut committed = Committed::default();
-        for operation in operations {
-            self.put_operation(operation, &mut committed, observer)?;
-        }
+    /// Makes the rest of a group durable, in order.
+    pub(super) fn commit(&mut self, group: &mut Group, observer: Observer<'_>) -> Result<(), Halt> {
+        while self.put_next(group, observer)? {}
+        let committed = &mut group.committed;
         if !self.batch.is_empty() {
-            self.flush(&mut committed, observer)?;
+            self.flush(committed, observer)?;
         }
         committed.segments = self.closed.len() as u64 + 1;
-        Ok(committed)
+        committed.last = self.standing.last;
+        Ok(())
     }
 
     /// Removes segments older than `oldest`, the oldest one that holds an entry (None: none does).
@@ -87,23 +83,35 @@ impl Journal {
     /// Says what is synced now.
     pub(super) fn write_mark(&mut self) -> io::Result<()> {
         self.mark.write(Mark {
-            sequence: 0,
             batch: self.last_batch,
             last: self.standing.last,
             vote: self.standing.vote,
             boot_id: self.boot_id.clone(),
+            ..Mark::default()
         })
     }
 
+    /// Puts the group's next operation; false where all are.
+    fn put_next(&mut self, group: &mut Group, observer: Observer<'_>) -> Result<bool, Halt> {
+        let Group { queued, committed, operations, entries } = group;
+        let Some(next) = queued.get(*operations) else { return Ok(false) };
+        self.put_operation(&next.operation, entries, committed, observer)?;
+        *operations += 1;
+        *entries = 0;
+        Ok(true)
+    }
+
+    /// Puts an operation; of an append, what follows its first `entries`.
     fn put_operation(
         &mut self,
         operation: &Operation,
+        entries: &mut usize,
         committed: &mut Committed,
         observer: Observer<'_>,
-    ) -> io::Result<()> {
+    ) -> Result<(), Halt> {
         match operation {
-            Operation::Append(entries) => {
-                for entry in entries {
+            Operation::Append(all) => {
+                while let Some(entry) = all.get(*entries) {
                     let extent = self.put(Kind::Entry, entry, committed, observer)?;
                     let id = entry.id.expect("the queue takes entries with an id only");
                     self.standing.apply(&Step::Entry(id));
@@ -111,6 +119,7 @@ impl Journal {
                     let change = IndexChange::Entry { segment, index: id.index, extent };
                     committed.changes.push(change);
                     committed.entries += 1;
+                    *entries += 1;
                 }
             }
             Operation::Vote(vote) => {
@@ -133,14 +142,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Puts a record into the batch, or into a new one where it does not fit.
+    /// Puts a record into the batch, or into a new one where it does not fit. Where there is no
+    /// space for a new segment, nothing of the record was put and all before it is on disk.
     fn put(
         &mut self,
         kind: Kind,
         message: &impl Message,
         committed: &mut Committed,
         observer: Observer<'_>,
-    ) -> io::Result<Extent> {
+    ) -> Result<Extent, Halt> {
         let bytes = (RECORD_HEADER_BYTES + message.encoded_len()).next_multiple_of(ALIGNMENT);
         let fits = self.has_room(bytes) && self.batch.len() + bytes <= BATCH_BYTES_MAX;
         if !fits && !self.batch.is_empty() {
@@ -171,21 +181,22 @@ impl Journal {
     }
 
     /// Goes on in a new segment that has room for `bytes` at least. **The batch is empty.**
-    fn rotate(&mut self, bytes: usize, observer: Observer<'_>) -> io::Result<()> {
-        let file = self.ahead.take((BATCHES_AT + bytes) as u64)?;
+    fn rotate(&mut self, bytes: usize, observer: Observer<'_>) -> Result<(), Halt> {
+        let file = self.ahead.take((BATCHES_AT + bytes) as u64).map_err(Halt::for_space)?;
         let header = SegmentHeader {
             sequence: self.active.sequence + 1,
             first_batch: self.last_batch + 1,
             standing: Some(self.standing),
         };
-        self.length = file.len()?;
+        let length = file.len()?;
         let segment = Segment::install(self.disk.as_ref(), file, NEXT_PATH, &header)?;
+        self.length = length;
         let old = std::mem::replace(&mut self.active, Arc::new(segment));
         self.closed.push_back((old.sequence, old.path.clone()));
         self.end = BATCHES_AT as u64;
         self.batch.begin_anew(self.active.sequence, self.end);
         observer(LogEvent::SegmentBegan { sequence: header.sequence });
-        self.ahead.begin_next()
+        Ok(self.ahead.begin_next()?)
     }
 
     /// Whether so many bytes more fit in the segment.

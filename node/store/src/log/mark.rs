@@ -40,6 +40,9 @@ pub(super) struct Mark {
     /// The boot of the machine in which it was written.
     #[prost(bytes = "vec", tag = "5")]
     pub(super) boot_id: Vec<u8>,
+    /// The format of the mark; absent in the first.
+    #[prost(uint32, tag = "6")]
+    pub(super) format: u32,
 }
 
 /// The mark file, open for writing.
@@ -63,16 +66,25 @@ impl MarkFile {
 
     /// Opens the file and reads the newer valid slot. None where there is no file, or one that was
     /// never completed.
-    pub(super) fn open(disk: &dyn Disk) -> io::Result<Option<(Self, Mark)>> {
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`] where a newer program wrote it; the operating system's.
+    pub(super) fn open(disk: &dyn Disk) -> Result<Option<(Self, Mark)>, LogError> {
         let file = match disk.open(PATH, Open::Existing) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let mut bytes = [0; 2 * SLOT_BYTES];
         file.read_at(0, &mut bytes)?;
         let marks = bytes.chunks(SLOT_BYTES).filter_map(parse);
         let newest = marks.max_by_key(|mark| mark.sequence);
+        if let Some(format) = newest.as_ref().map(|mark| mark.format).filter(|found| *found > 0) {
+            let what = format!(
+                "it has format {format}, which this program does not know: start the newer program that wrote it"
+            );
+            return Err(LogError::Damaged { file: PATH.to_owned(), what });
+        }
         Ok(newest.map(|mark| (Self { file, sequence: mark.sequence }, mark)))
     }
 
@@ -112,4 +124,11 @@ fn checksum(length: &[u8], body: &[u8]) -> u32 {
     hasher.update(length);
     hasher.update(body);
     hasher.finalize()
+}
+
+/// Writes the next mark as a program would that knows another format, for tests.
+#[cfg(test)]
+pub(super) fn write_format(disk: &dyn Disk, format: u32) {
+    let (mut file, mark) = MarkFile::open(disk).unwrap().unwrap();
+    file.write(Mark { format, ..mark }).unwrap();
 }

@@ -27,7 +27,10 @@
 //!    no sync covers.
 //! 4. *Each `Done` is called exactly once*, also where the writer fails, panics or is dropped.
 //! 5. *The first error is the last*: after a failed write or sync nobody knows what is on disk, so
-//!    every operation of that group and all later ones fail, and the process must end.
+//!    every operation of that group and all later ones fail, and the process must end. One thing
+//!    is no error: that there is no space for another segment. Segments are zeroed whole before
+//!    they get a name, so space is missing there or nowhere; nothing is answered then, in order,
+//!    until there is some.
 //! 6. *Bytes hold only in their place*: checksums cover segment and offset.
 //!
 //! # What recovery accepts
@@ -44,8 +47,9 @@
 //!   tail is what a power cut left of the batch after E: it is dropped. Dropping means writing
 //!   zeros over it.
 //!
-//! What stays unnoticed is a valid older end after a power cut that also rolled the mark back;
-//! only peers can notice that. A damaged log refuses to open: its node must not vote.
+//! What stays unnoticed is a valid older end whose mark was set back as well: by a power cut, by
+//! damage to both, or by an older copy of the directory. Only peers can notice that (see
+//! [`crate::seen`]). A damaged log refuses to open: its node must not vote.
 //!
 //! # Reading
 //!
@@ -56,6 +60,7 @@ mod ahead;
 mod cache;
 mod figures;
 mod format;
+mod group;
 mod handle;
 mod index;
 mod journal;
@@ -64,9 +69,12 @@ mod recover;
 mod segment;
 mod shared;
 mod standing;
+mod synced;
 mod writer;
 
-pub use figures::{LogEvent, LogFigures};
+pub(crate) use format::is_votes_only;
+
+pub use figures::{LogEvent, LogFigures, LogProgress};
 pub use handle::Log;
 pub use writer::LogWriter;
 
@@ -89,7 +97,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// Where the log is kept.
 const DIRECTORY: &str = "log";
-const WAY_OUT: &str = "do not start this node on it; remove the node from the cluster, empty its data directory and join it again";
+const WAY_OUT: &str = "this node must not vote on it: set its data aside and join it again with `conclaved rejoin`, or, where most nodes are lost, see `conclaved recover`";
 
 /// How the log is kept.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use prost::Message;
 
 use super::ahead::{Ahead, NEXT_PATH};
 use super::format::{Batch, Kind, ReadBatch, ReadRecord, Truncated, find_later_batch};
+use super::group::Halt;
 use super::index::{Index, IndexChange};
 use super::journal::Journal;
 use super::mark::{self, Mark, MarkFile};
@@ -47,7 +48,8 @@ fn begin(disk: Arc<dyn Disk>, config: &LogConfig) -> Result<(Journal, Index), Lo
     let mut ahead = new_ahead(&disk, config);
     let header = SegmentHeader { sequence: 1, first_batch: 1, standing: Some(Standing::default()) };
     let file = ahead.take(0)?;
-    let active = Arc::new(Segment::install(disk.as_ref(), file, NEXT_PATH, &header)?);
+    let installed = Segment::install(disk.as_ref(), file, NEXT_PATH, &header);
+    let active = Arc::new(installed.map_err(|(Halt::Full(error) | Halt::Failed(error))| error)?);
     let journal = Journal {
         boot_id: config.boot_id.to_vec(),
         ahead,

@@ -9,12 +9,12 @@
 //! is `<sequence>-<next index>.log`: segments are in the order of their sequence numbers, which
 //! have no gaps; the index is that of the first entry the segment can hold.
 
-use std::io;
 use std::sync::Arc;
 
 use prost::Message;
 
 use super::format::number_u32;
+use super::group::Halt;
 use super::standing::Standing;
 use super::{DIRECTORY, LogError, damaged};
 use crate::disk::{Disk, File};
@@ -102,17 +102,18 @@ impl SegmentHeader {
 
 impl Segment {
     /// Makes a prepared file at `from` the segment of `header`. Once this returned, the segment
-    /// with its header is durable; before, it has no name that recovery looks at.
+    /// with its header is durable; before, it has no name that recovery looks at. A directory that
+    /// has no space for the name leaves the file where it was.
     pub(super) fn install(
         disk: &dyn Disk,
         file: Arc<dyn File>,
         from: &str,
         header: &SegmentHeader,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, Halt> {
         let path = header.path();
         file.write_at(0, &header.to_bytes())?;
         file.sync()?;
-        disk.rename(from, &path)?;
+        disk.rename(from, &path).map_err(Halt::for_space)?;
         disk.sync_dir(DIRECTORY)?;
         Ok(Self { sequence: header.sequence, path, file })
     }
@@ -130,4 +131,12 @@ fn checksum(fixed: &[u8], body: &[u8]) -> u32 {
     hasher.update(fixed);
     hasher.update(body);
     hasher.finalize()
+}
+
+/// Makes the checksum of a header right again, for tests that change it.
+#[cfg(test)]
+pub(super) fn renew_checksum(bytes: &mut [u8]) {
+    let length = number_u32(bytes, 12).expect("a segment has a header") as usize;
+    let checksum = checksum(&bytes[8..16], &bytes[BODY_AT..BODY_AT + length]);
+    bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
 }

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use prost::Message;
 
 use super::cache::{Cache, weight};
-use super::figures::LogFigures;
+use super::figures::{LogFigures, LogProgress};
 use super::index::{Index, IndexChange, Piece};
 use super::standing::{Standing, Step};
+use super::synced::Synced;
 use super::{Done, GROUP_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::v1::{Entry, LogId, Vote};
 
@@ -45,6 +47,8 @@ pub(super) struct Ending {
 /// What a group changed on disk.
 #[derive(Default)]
 pub(super) struct Committed {
+    /// The newest entry on disk after it.
+    pub(super) last: Option<LogId>,
     pub(super) changes: Vec<IndexChange>,
     pub(super) entries: u64,
     pub(super) syncs: u64,
@@ -70,6 +74,9 @@ struct State {
     cache: Cache,
     /// With all answered operations applied.
     index: Index,
+    on_disk: Synced,
+    /// The writer waits for space.
+    full: bool,
     ending: Option<Ending>,
     waker: Option<Waker>,
     figures: LogFigures,
@@ -84,6 +91,8 @@ pub(super) struct Found {
 impl Shared {
     pub(super) fn new(standing: Standing, index: Index, cache_bytes_max: usize) -> Self {
         let state = State {
+            on_disk: Synced::new(standing.last),
+            full: false,
             queue: VecDeque::new(),
             queued_bytes: 0,
             ticket: 0,
@@ -113,10 +122,11 @@ impl Shared {
     }
 
     pub(super) fn truncate(&self, last: Option<LogId>, done: Done) {
-        self.submit(done, |state, _| {
+        self.submit(done, |state, ticket| {
             state.standing.apply(&Step::Truncate(last));
             let next = state.standing.next_index();
             state.cache.truncate(next);
+            state.on_disk.cut(ticket, state.standing.last);
             (Operation::Truncate(last), weight(0))
         });
     }
@@ -158,6 +168,21 @@ impl Shared {
         self.state().waker = Some(waker);
     }
 
+    pub(super) fn synced(&self) -> Option<LogId> {
+        self.state().on_disk.last()
+    }
+
+    pub(super) fn progress(&self) -> LogProgress {
+        let state = self.state();
+        LogProgress {
+            last: state.standing.last,
+            synced: state.on_disk.last(),
+            asked: state.ticket,
+            answered: state.on_disk.ticket(),
+            full: state.full,
+        }
+    }
+
     pub(super) fn figures(&self) -> LogFigures {
         let state = self.state();
         LogFigures {
@@ -187,6 +212,21 @@ impl Shared {
             state = self.queued.wait(state).expect("no holder of the state panics");
         }
         !state.queue.is_empty()
+    }
+
+    /// Sleeps for `pause`. False as soon as the log was closed.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let open = |state: &mut State| state.ending.is_none();
+        let state = self.state();
+        let (mut state, _) = self
+            .queued
+            .wait_timeout_while(state, pause, open)
+            .expect("no holder of the state panics");
+        open(&mut state)
+    }
+
+    pub(super) fn set_full(&self, full: bool) {
+        self.state().full = full;
     }
 
     /// Takes the operations of the next group.
@@ -219,6 +259,7 @@ impl Shared {
         }
         if let Some(last) = group.last() {
             state.cache.evict(self.cache_bytes_max, last.ticket);
+            state.on_disk.settle(last.ticket, committed.last);
         }
         state.index.oldest_segment()
     }

@@ -12,6 +12,7 @@ use crate::v1::{Entry, Vote};
 
 mod damage;
 mod model;
+mod space;
 
 /// A log on a disk in memory, with its writer driven by hand.
 struct Rig {
@@ -250,19 +251,46 @@ fn a_failed_sync_fails_its_group_and_everything_later() {
 }
 
 #[test]
-fn a_failed_write_and_a_full_disk_fail_the_group() {
-    for full in [false, true] {
-        let mut rig = Rig::new();
-        let answers = Answers::default();
-        if full {
-            rig.disk.set_space_bytes_max(Some(rig.disk.used_bytes()));
-        } else {
-            rig.disk.fail_writes(true);
-        }
-        rig.log.append((0..9).map(|at| entry(1, at, 1_000)).collect(), note(&answers, 0));
-        rig.writer.drain();
-        assert_eq!(*answers.lock().unwrap(), [(0, false)]);
-    }
+fn a_failed_write_fails_the_group() {
+    let mut rig = Rig::new();
+    let answers = Answers::default();
+    rig.disk.fail_writes(true);
+    rig.log.append((0..9).map(|at| entry(1, at, 1_000)).collect(), note(&answers, 0));
+    rig.writer.drain();
+    assert!(rig.writer.has_failed());
+    assert_eq!(*answers.lock().unwrap(), [(0, false)]);
+}
+
+#[test]
+fn what_is_synced_follows_groups_truncations_and_restarts() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.log.synced(), None);
+    rig.append(1, 0..3, 10);
+    assert_eq!(rig.log.synced(), Some(id(1, 2)));
+    rig.log.append(vec![entry(1, 3, 10), entry(1, 4, 10)], ignore());
+    assert_eq!((rig.log.synced(), rig.log.state().last), (Some(id(1, 2)), Some(id(1, 4))));
+    while rig.writer.drain() {}
+    assert_eq!(rig.log.synced(), Some(id(1, 4)));
+    // What is to be dropped does not stand for what takes its place.
+    rig.log.truncate_after(Some(id(1, 1)), ignore());
+    rig.log.append((2..9).map(|at| entry(2, at, 10)).collect(), ignore());
+    assert_eq!(rig.log.synced(), Some(id(1, 1)));
+    rig.log.truncate_after(Some(id(2, 5)), ignore());
+    assert_eq!(rig.log.synced(), Some(id(1, 1)));
+    while rig.writer.drain() {}
+    assert_eq!(rig.log.synced(), Some(id(2, 5)));
+    rig.log.truncate_after(None, ignore());
+    assert_eq!(rig.log.synced(), None);
+    while rig.writer.drain() {}
+    rig.log.purge(id(3, 20), ignore());
+    assert_eq!(rig.log.synced(), None);
+    while rig.writer.drain() {}
+    assert_eq!(rig.log.synced(), Some(id(3, 20)));
+    rig.append(3, 21..25, 10);
+    let progress = rig.log.progress();
+    assert_eq!((progress.synced, progress.last), (Some(id(3, 24)), Some(id(3, 24))));
+    assert_eq!((progress.asked, progress.answered, progress.full), (8, 8, false));
+    assert_eq!(rig.restart().log.synced(), Some(id(3, 24)));
 }
 
 #[test]

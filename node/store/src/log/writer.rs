@@ -2,10 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::figures::LogEvent;
+use super::group::{Group, Halt};
 use super::journal::Journal;
 use super::shared::{Ending, Operation, Queued, Shared};
+
+/// Between two tries to find space.
+const SPACE_PAUSE: Duration = Duration::from_millis(200);
 
 /// The one place that writes. A thread runs [`LogWriter::run`]; the simulation drives
 /// [`LogWriter::drain`]. Once it is dropped every operation fails.
@@ -13,44 +18,70 @@ pub struct LogWriter {
     shared: Arc<Shared>,
     journal: Journal,
     observer: Box<dyn Fn(LogEvent) + Send>,
+    /// What stopped for want of space.
+    waiting: Option<Group>,
+    /// What was last said about space.
+    full: bool,
     failed: bool,
 }
 
 impl LogWriter {
     pub(super) fn new(shared: Arc<Shared>, journal: Journal) -> Self {
-        Self { shared, journal, observer: Box::new(|_| {}), failed: false }
+        Self {
+            shared,
+            journal,
+            observer: Box::new(|_| {}),
+            waiting: None,
+            full: false,
+            failed: false,
+        }
     }
 
     /// Writes and syncs all that is queued as one group (up to [`super::GROUP_BYTES_MAX`], then
     /// the rest waits for the next call), then calls the callbacks. False where nothing was
-    /// queued.
+    /// queued, or where there is no space for it: [`Self::waits_for_space`] is true then, nothing
+    /// of the group is answered, and the next call tries again.
     pub fn drain(&mut self) -> bool {
-        let group = self.shared.take_group();
+        let waiting = self.waiting.take();
+        let mut group = waiting.unwrap_or_else(|| Group::new(self.shared.take_group()));
         if group.is_empty() {
             return false;
         }
-        match self.journal.commit(group.iter().map(|queued| &queued.operation), &self.observer) {
-            Ok(committed) => {
-                let oldest = self.shared.settle(&group, committed);
-                let operations = group.len();
-                group.into_iter().for_each(answer);
-                (self.observer)(LogEvent::GroupEnded { operations });
-                self.journal.remove_before(oldest);
+        match self.journal.commit(&mut group, &self.observer) {
+            Ok(()) => {
+                self.note_space(None);
+                self.finish(group);
+                true
             }
-            Err(error) => self.fail(group, &error),
+            Err(Halt::Full(error)) => {
+                self.note_space(Some(&error));
+                self.waiting = Some(group);
+                false
+            }
+            Err(Halt::Failed(error)) => {
+                self.fail(group.queued, &error);
+                true
+            }
         }
-        true
     }
 
-    /// Drains until the log is closed or fails, sleeping while nothing is queued.
+    /// Drains until the log is closed or fails, sleeping while nothing is queued. What waits for
+    /// space when the log is closed fails.
     pub fn run(mut self) {
         if let Err(error) = self.journal.start_thread() {
             tracing::warn!(%error, "log segments are prepared by the writer itself, which is slower");
         }
-        while !self.failed && self.shared.wait() {
+        while !self.failed && self.wait() {
             self.drain();
         }
         self.journal.stop_thread();
+    }
+
+    /// Whether what is queued waits for space on the disk. Nobody wakes a driver without a thread
+    /// when there is some: it tries again after a while.
+    #[must_use]
+    pub fn waits_for_space(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// Called after an operation was queued; for drivers without a thread.
@@ -67,6 +98,34 @@ impl LogWriter {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    fn wait(&self) -> bool {
+        if self.waits_for_space() { self.shared.pause(SPACE_PAUSE) } else { self.shared.wait() }
+    }
+
+    fn finish(&mut self, group: Group) {
+        let oldest = self.shared.settle(&group.queued, group.committed);
+        let operations = group.queued.len();
+        group.queued.into_iter().for_each(answer);
+        (self.observer)(LogEvent::GroupEnded { operations });
+        self.journal.remove_before(oldest);
+    }
+
+    /// Logs once per change that space is missing, or is there again.
+    fn note_space(&mut self, missing: Option<&io::Error>) {
+        if self.full == missing.is_some() {
+            return;
+        }
+        self.full = missing.is_some();
+        self.shared.set_full(self.full);
+        match missing {
+            Some(error) => tracing::error!(
+                %error,
+                "the log waits for disk space and nothing is acknowledged meanwhile: free some, or raise storage.raft.data_bytes_max"
+            ),
+            None => tracing::info!("the log has disk space again and goes on"),
+        }
     }
 
     fn fail(&mut self, group: Vec<Queued>, error: &io::Error) {

@@ -1,14 +1,15 @@
 //! The bytes of a snapshot file.
 //!
 //! ```text
-//! file     "CONCSNP1" | version u32 | zeros u32 | header frame | chunk frames | trailer frame
+//! file     "CONCSNP1" | version u32 | checksum u32 | header frame | chunk frames | trailer frame
 //! frame    body length u32 | checksum u32 | kind u8 | body
 //! kind 1   conclave.v1.SnapshotHeader
 //! kind 2   conclave.v1.SnapshotChunk, numbered from 0
 //! kind 3   Trailer
 //! ```
 //!
-//! Numbers are little-endian. The checksum is CRC-32 over the frame's offset (u64), length, kind
+//! Numbers are little-endian. The file's checksum is CRC-32 over what stands before it, so that a
+//! newer version is told from a damaged one; a frame's is over the frame's offset (u64), length, kind
 //! and body. Nothing follows the trailer.
 
 use prost::Message;
@@ -55,6 +56,8 @@ pub(super) fn file_header() -> [u8; FILE_HEADER_BYTES] {
     let mut bytes = [0; FILE_HEADER_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[..12]);
+    bytes[12..].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
@@ -76,13 +79,13 @@ pub(super) fn encode(kind: Kind, message: &impl Message, offset: u64) -> Option<
 /// Checks the start of a file.
 pub(super) fn check_file_header(file: &dyn File, path: &str) -> Result<(), SnapshotError> {
     let bytes = read(file, path, 0, FILE_HEADER_BYTES)?;
-    if bytes[..8] != MAGIC || bytes[12..] != [0; 4] {
+    if bytes[..8] != MAGIC || bytes[12..] != crc32fast::hash(&bytes[..12]).to_le_bytes() {
         return Err(damaged(path, "it is no snapshot"));
     }
-    if bytes[8..12] != VERSION.to_le_bytes() {
-        return Err(damaged(path, "it has a format that this program does not know"));
+    match u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes")) {
+        VERSION => Ok(()),
+        format => Err(SnapshotError::Newer { file: path.to_owned(), format }),
     }
-    Ok(())
 }
 
 /// Reads the frame at `offset`.

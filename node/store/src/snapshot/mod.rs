@@ -58,6 +58,27 @@ pub enum SnapshotError {
         /// What is wrong.
         what: String,
     },
+    /// It is whole, but of a format that came later.
+    #[error(
+        "{file} has format {format}, which this program does not know: start the newer program"
+    )]
+    Newer {
+        /// The path in the data directory.
+        file: String,
+        /// The format's number.
+        format: u32,
+    },
+}
+
+/// What [`SnapshotStore::newest`] found.
+#[derive(Debug)]
+pub enum Newest {
+    /// No snapshot was ever stored.
+    None,
+    /// The newest one, verified whole.
+    Snapshot(SnapshotReader),
+    /// Every one was damaged: the paths they were set aside to. A peer's takes their place.
+    Damaged(Vec<String>),
 }
 
 /// What the directory holds.
@@ -99,9 +120,7 @@ impl SnapshotStore {
             }
         }
         disk.sync_dir(DIRECTORY)?;
-        let store = Self { disk, catalogue: Arc::new(Mutex::new(catalogue)) };
-        store.prune(&mut store.catalogue());
-        Ok(store)
+        Ok(Self { disk, catalogue: Arc::new(Mutex::new(catalogue)) })
     }
 
     /// Writes an export as the newest snapshot; returns its header as stored (read back and
@@ -164,6 +183,36 @@ impl SnapshotStore {
         damage.or(again).map_or(Ok(None), Err)
     }
 
+    /// As [`SnapshotStore::latest`], where it matters that there was one.
+    ///
+    /// # Errors
+    /// The operating system's; [`SnapshotError::Newer`].
+    pub fn newest(&self) -> Result<Newest, SnapshotError> {
+        match self.latest() {
+            Ok(None) => Ok(Newest::None),
+            Ok(Some(reader)) => Ok(Newest::Snapshot(reader)),
+            Err(SnapshotError::Damaged { .. }) => Ok(Newest::Damaged(self.damaged())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The headers of damaged snapshots, where those can still be read: a hint at who the members
+    /// are, and no more.
+    #[must_use]
+    pub fn damaged_headers(&self) -> Vec<SnapshotHeader> {
+        let header = |path: &String| {
+            let file = self.disk.open(path, Open::Existing).ok()?;
+            Some(SnapshotReader::open(file, path).ok()?.header().clone())
+        };
+        self.damaged().iter().filter_map(header).collect()
+    }
+
+    /// Makes [`SnapshotStore::latest`] verify the files again: for a caller whose reader met
+    /// damage.
+    pub fn distrust(&self) {
+        self.catalogue().verified.clear();
+    }
+
     /// Paths of damaged snapshots that were set aside, until a new one is stored.
     #[must_use]
     pub fn damaged(&self) -> Vec<String> {
@@ -172,12 +221,26 @@ impl SnapshotStore {
 
     fn open_verified(&self, name: Name) -> Result<SnapshotReader, SnapshotError> {
         let path = name.path();
-        let file = self.disk.open(&path, Open::Existing)?;
-        if !self.catalogue().verified.contains(&name) {
-            SnapshotReader::open(Arc::clone(&file), &path)?.verify()?;
-            self.catalogue().verified.insert(name);
+        self.read_verified(name, &path).map_err(|error| match error {
+            SnapshotError::Io(error) if is_damage(&error) => damaged(&path, error.to_string()),
+            error => error,
+        })
+    }
+
+    fn read_verified(&self, name: Name, path: &str) -> Result<SnapshotReader, SnapshotError> {
+        let file = self.disk.open(path, Open::Existing)?;
+        let mut reader = SnapshotReader::open(file, path)?;
+        let index = reader.header().last_log_id.map_or(0, |id| id.index);
+        if index != name.index {
+            return Err(damaged(path, format!("it is the snapshot at {index} under another name")));
         }
-        SnapshotReader::open(file, &path)
+        if !self.catalogue().verified.contains(&name) {
+            reader.verify()?;
+            let mut catalogue = self.catalogue();
+            catalogue.verified.insert(name);
+            self.prune(&mut catalogue);
+        }
+        Ok(reader)
     }
 
     /// Gives a complete, verified file its name.
@@ -197,18 +260,28 @@ impl SnapshotStore {
     fn set_aside(&self, name: Name) -> io::Result<()> {
         let mut catalogue = self.catalogue();
         if catalogue.names.remove(&name) {
+            catalogue.verified.remove(&name);
             let path = format!("{}{SET_ASIDE}", name.path());
-            self.disk.rename(&name.path(), &path)?;
+            match self.disk.rename(&name.path(), &path) {
+                // Someone removed it: nothing is left to be set aside.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                renamed => renamed?,
+            }
             self.disk.sync_dir(DIRECTORY)?;
             catalogue.damaged.push(path);
         }
         Ok(())
     }
 
-    /// Removes all but the newest snapshots. A reader keeps its file open, so it reads on.
+    /// Removes all but the newest snapshots, and never the newest that is known to be good: what
+    /// stands above it may be damaged. A reader keeps its file open, so it reads on.
     fn prune(&self, catalogue: &mut Catalogue) {
         while catalogue.names.len() > SNAPSHOTS_KEPT {
-            let Some(oldest) = catalogue.names.pop_first() else { return };
+            let Some(good) = catalogue.verified.last().copied() else { return };
+            let Some(oldest) = catalogue.names.iter().find(|name| **name != good).copied() else {
+                return;
+            };
+            catalogue.names.remove(&oldest);
             catalogue.verified.remove(&oldest);
             self.remove(&oldest.path());
         }
@@ -244,6 +317,13 @@ impl Name {
             && name.path().strip_prefix(DIRECTORY)?.strip_prefix('/')? == file)
             .then_some(name)
     }
+}
+
+/// Whether the disk cannot give back what was stored, or something else stands there.
+fn is_damage(error: &io::Error) -> bool {
+    let codes = [rustix::io::Errno::IO, rustix::io::Errno::ISDIR].map(|code| code.raw_os_error());
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 fn damaged(file: &str, what: impl Into<String>) -> SnapshotError {

@@ -8,6 +8,7 @@ use super::chain::Chain;
 use super::frame::{self, FILE_HEADER_BYTES, Frame, Kind, Trailer};
 use super::{SnapshotError, damaged};
 use crate::disk::File;
+use crate::state::SNAPSHOT_FORMAT;
 use crate::v1::{SnapshotChunk, SnapshotHeader};
 
 /// Reads a stored snapshot chunk by chunk.
@@ -34,8 +35,12 @@ impl SnapshotReader {
         if first.kind != Kind::Header as u8 {
             return Err(damaged(path, "it does not begin with its header"));
         }
+        let header: SnapshotHeader = parse(path, first.body)?;
+        if header.format != SNAPSHOT_FORMAT {
+            return Err(SnapshotError::Newer { file: path.to_owned(), format: header.format });
+        }
         Ok(Self {
-            header: parse(path, first.body)?,
+            header,
             file,
             path: path.to_owned(),
             begin: first.end,
@@ -49,6 +54,14 @@ impl SnapshotReader {
     #[must_use]
     pub fn header(&self) -> &SnapshotHeader {
         &self.header
+    }
+
+    /// The length of its file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn file_bytes(&self) -> std::io::Result<u64> {
+        self.file.len()
     }
 
     /// The next chunk, None at the end.

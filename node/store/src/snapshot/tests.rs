@@ -275,6 +275,102 @@ fn a_full_disk_stores_nothing_and_heals() {
     receive(&store, &sent(2, &[100, 100])).unwrap();
 }
 
+#[test]
+fn a_file_under_another_name_is_damage() {
+    let disk = MemoryDisk::new();
+    let first = store(&disk);
+    receive(&first, &sent(1, &[10])).unwrap();
+    receive(&first, &sent(2, &[10])).unwrap();
+    // An older copy put back under a newer name, and the two swapped.
+    let [older, newer] = [1, 2].map(|index| Name { index, sequence: index - 1 }.path());
+    let bytes = read_all(&disk, &older).unwrap().unwrap();
+    let forged = Name { index: 9, sequence: 7 }.path();
+    disk.open(&forged, Open::New).unwrap().write_at(0, &bytes).unwrap();
+    assert_eq!(latest(&self::store(&disk)), Some(sent(2, &[10])));
+    disk.rename(&older, "snapshots/aside").unwrap();
+    disk.rename(&newer, &older).unwrap();
+    disk.rename("snapshots/aside", &newer).unwrap();
+    let store = self::store(&disk);
+    let Newest::Damaged(files) = store.newest().unwrap() else { panic!("neither is good") };
+    assert_eq!(files.len(), 3);
+    receive(&store, &sent(3, &[10])).unwrap();
+    assert!(matches!(store.newest().unwrap(), Newest::Snapshot(_)));
+}
+
+#[test]
+fn a_snapshot_that_is_deleted_or_spoilt_later_gives_way_to_the_older_one() {
+    let disk = MemoryDisk::new();
+    let store = store(&disk);
+    for index in 1..4 {
+        receive(&store, &sent(index, &[10])).unwrap();
+    }
+    disk.remove(&Name { index: 3, sequence: 2 }.path()).unwrap();
+    assert_eq!(latest(&store), Some(sent(2, &[10])));
+    let path = Name { index: 2, sequence: 1 }.path();
+    disk.open(&path, Open::Existing).unwrap().write_at(300, b"?").unwrap();
+    // It was verified in this process; a reader meets the damage, and says so.
+    assert!(read(store.latest().unwrap().unwrap()).is_err());
+    store.distrust();
+    assert!(matches!(store.newest().unwrap(), Newest::Damaged(_)));
+    assert!(matches!(self::store(&MemoryDisk::new()).newest().unwrap(), Newest::None));
+}
+
+#[test]
+fn a_newer_format_asks_for_the_newer_program() {
+    let disk = MemoryDisk::new();
+    let mut later = sent(5, &[10]);
+    later.header.format = 2;
+    let error = receive(&store(&disk), &later).unwrap_err();
+    assert!(error.to_string().ends_with("start the newer program"), "{error}");
+    let mut head = frame::file_header();
+    head[8] = 2;
+    let checksum = crc32fast::hash(&head[..12]);
+    head[12..].copy_from_slice(&checksum.to_le_bytes());
+    let path = Name { index: 5, sequence: 0 }.path();
+    disk.open(&path, Open::New).unwrap().write_at(0, &head).unwrap();
+    let store = self::store(&disk);
+    assert!(matches!(store.newest(), Err(SnapshotError::Newer { format: 2, .. })));
+    // It stays for that program.
+    assert_eq!(store.damaged(), [""; 0]);
+    assert_eq!(files(&disk).len(), 1);
+}
+
+#[test]
+fn the_longest_value_round_trips() {
+    use crate::state::VALUE_BYTES_MAX;
+    let disk = MemoryDisk::new();
+    let store = store(&disk);
+    let from = state(0);
+    let key = Key { segments: vec![Bytes::from_static(b"k")], flat: false };
+    let command = |bytes: usize| {
+        let value = Bytes::from((0..bytes).map(|at| (at / 7) as u8).collect::<Vec<_>>());
+        let write = Write { key: Some(key.clone()), value: Some(value) };
+        Command { writes: vec![write], ..Command::default() }
+    };
+    let longest = command(VALUE_BYTES_MAX);
+    assert!(crate::state::validate(&longest).is_ok());
+    let apply = |index, command: &Command| {
+        let payload = Payload::Command(prost::Message::encode_to_vec(command).into());
+        let id = Some(LogId { term: 1, leader_id: 1, index });
+        from.apply(&Entry { id, payload: Some(payload) }).unwrap()
+    };
+    apply(1, &longest);
+    while from.flush().unwrap() {}
+    // One longer is refused before it is proposed, and does nothing where it was all the same.
+    let longer = command(VALUE_BYTES_MAX + 1);
+    assert!(crate::state::validate(&longer).is_err());
+    assert_eq!(apply(2, &longer), crate::state::Outcome::ConditionFailed);
+    let mut reader = store.save(from.export().unwrap(), b"c").unwrap();
+    let to = state(0);
+    let mut import = to.import(reader.header().clone()).unwrap();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        import.push(chunk).unwrap();
+    }
+    import.finish().unwrap();
+    let value = longest.writes[0].value.clone();
+    assert_eq!(to.view().get(&key).unwrap().map(|row| row.value), value);
+}
+
 proptest! {
     /// Wherever the power is cut, the newest snapshot is a whole one, and never older than one
     /// whose storing returned.

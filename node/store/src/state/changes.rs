@@ -74,24 +74,40 @@ impl<'a> Changes<'a> {
         Ok(keys)
     }
 
-    /// The changes in key order, with the hash and the number of records after them.
-    pub(crate) fn finish(self, mut hash: SetHash, mut count: u64) -> Finished {
+    /// The changes in key order, with the hash and the number of records after them, and what
+    /// they add to the sum of the records below `scrubbed`.
+    pub(crate) fn finish(
+        self,
+        mut hash: SetHash,
+        mut count: u64,
+        scrubbed: Option<&Bytes>,
+    ) -> Finished {
+        let mut below = SetHash::default();
         let mut changed = Vec::with_capacity(self.records.len());
         for (key, change) in self.records {
             if !change.written || change.before == change.after {
                 continue;
             }
+            let is_below = scrubbed.is_some_and(|cursor| key < *cursor);
             if let Some(before) = &change.before {
-                hash.remove(&key, before.revision, &before.value);
+                let term = SetHash::of(&key, before.revision, &before.value);
+                hash.minus(&term);
+                if is_below {
+                    below.minus(&term);
+                }
                 count -= 1;
             }
             if let Some(after) = &change.after {
-                hash.add(&key, after.revision, &after.value);
+                let term = SetHash::of(&key, after.revision, &after.value);
+                hash.plus(&term);
+                if is_below {
+                    below.plus(&term);
+                }
                 count += 1;
             }
             changed.push((key, change));
         }
-        Finished { changed, hash, count }
+        Finished { changed, hash, count, below }
     }
 
     fn slot(&mut self, key: &Bytes) -> Result<&mut Change, StateError> {
@@ -111,6 +127,8 @@ pub(crate) struct Finished {
     pub(crate) changed: Vec<(Bytes, Change)>,
     pub(crate) hash: SetHash,
     pub(crate) count: u64,
+    /// What the changes add to the sum of the records that a scrub has behind it.
+    pub(crate) below: SetHash,
 }
 
 /// A scan for one key reads on over a few that were deleted.

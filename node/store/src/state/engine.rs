@@ -2,6 +2,8 @@
 
 pub(super) mod memory;
 pub(super) mod sled;
+mod sled_files;
+mod sled_nudge;
 
 /// Pairs to write; a value of none deletes.
 pub type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -41,6 +43,17 @@ pub trait StateEngine: Send + Sync + 'static {
     /// Where the engine cannot write.
     fn flush(&self) -> Result<(), EngineError>;
 
+    /// Checks the next part of what lies on the disk, and not of what is cached of it: about
+    /// `bytes_max`, going on where the last call ended. An engine without files has nothing to
+    /// check.
+    ///
+    /// # Errors
+    /// Where the engine cannot read.
+    fn verify(&self, bytes_max: usize) -> Result<Verified, EngineError> {
+        let _ = bytes_max;
+        Ok(Verified::Whole)
+    }
+
     /// Forgets everything.
     ///
     /// # Errors
@@ -49,6 +62,17 @@ pub trait StateEngine: Send + Sync + 'static {
 
     /// What it takes on disk.
     fn size_bytes(&self) -> u64;
+}
+
+/// What [`StateEngine::verify`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verified {
+    /// Nothing wrong yet; there is more.
+    More,
+    /// Everything was checked once.
+    Whole,
+    /// This is not what was written.
+    Damaged(String),
 }
 
 /// An engine's failure, as text: no caller can tell engines apart.

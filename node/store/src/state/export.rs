@@ -53,10 +53,13 @@ pub fn derive_chunk_digest(previous: &ChunkDigest, records: &[SnapshotRecord]) -
 }
 
 impl Export {
-    pub(crate) fn begin(shared: &Arc<Shared>) -> Self {
+    pub(crate) fn begin(shared: &Arc<Shared>) -> Result<Self, StateError> {
         // No entry may come between the view and the header that describes it.
         let _applier = shared.apply_turn();
-        let view = View::open(shared);
+        if shared.read().position.restore.is_some() {
+            return Err(StateError::Restoring);
+        }
+        let view = View::open_exported(shared);
         let memory = shared.read();
         let position = &memory.position;
         let header = SnapshotHeader {
@@ -68,17 +71,17 @@ impl Export {
             state_hash: Bytes::copy_from_slice(&position.hash.value().0),
             record_count: position.record_count,
             snapshot_id: String::new(),
-            epoch: 1,
+            epoch: position.epoch(),
         };
         drop(memory);
-        Self {
+        Ok(Self {
             view,
             header,
             rest: Some(key::everything()),
             ready: VecDeque::new(),
             number: 0,
             digest: CHUNK_DIGEST_FIRST,
-        }
+        })
     }
 
     /// `cluster_id` and `snapshot_id` are left empty for the caller to fill.

@@ -49,8 +49,19 @@ impl SetHash {
 
     /// Adds a record that is not in the set.
     pub fn add(&mut self, key: &[u8], revision: u64, value: &[u8]) {
+        self.plus(&Self::of(key, revision, value));
+    }
+
+    /// The hash of a set of one record.
+    #[must_use]
+    pub fn of(key: &[u8], revision: u64, value: &[u8]) -> Self {
+        Self { limbs: derive_term(key, revision, value) }
+    }
+
+    /// Adds the records of a set that shares none with this one.
+    pub fn plus(&mut self, other: &Self) {
         let mut carry = false;
-        for (sum, term) in self.limbs.iter_mut().zip(derive_term(key, revision, value)) {
+        for (sum, term) in self.limbs.iter_mut().zip(other.limbs) {
             let (partial, over) = sum.overflowing_add(term);
             let (total, over_again) = partial.overflowing_add(u64::from(carry));
             *sum = total;
@@ -60,8 +71,13 @@ impl SetHash {
 
     /// Removes a record that is in the set.
     pub fn remove(&mut self, key: &[u8], revision: u64, value: &[u8]) {
+        self.minus(&Self::of(key, revision, value));
+    }
+
+    /// Removes the records of a set that is part of this one.
+    pub fn minus(&mut self, other: &Self) {
         let mut borrow = false;
-        for (sum, term) in self.limbs.iter_mut().zip(derive_term(key, revision, value)) {
+        for (sum, term) in self.limbs.iter_mut().zip(other.limbs) {
             let (partial, under) = sum.overflowing_sub(term);
             let (total, under_again) = partial.overflowing_sub(u64::from(borrow));
             *sum = total;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::engine::Writes;
+use super::epoch::{self, EPOCH_FIRST};
 use super::export::{CHUNK_DIGEST_FIRST, ChunkDigest, derive_chunk_digest};
 use super::hash::SetHash;
 use super::key;
-use super::limits::VALUE_BYTES_MAX;
-use super::overlay::Overlay;
-use super::record::{FORMAT, GENERATION_MAX, Generation, Record};
+use super::record::{FORMAT, Generation, Record};
+use super::restore::check_record;
 use super::shared::{Position, Shared};
 use super::types::StateError;
 use super::undo::Undo;
@@ -30,7 +30,9 @@ pub struct Import {
     count: u64,
     next_number: u64,
     digest: ChunkDigest,
-    last_key: Option<Bytes>,
+    last_key: Bytes,
+    /// The epoch that its records say.
+    epoch: u64,
 }
 
 impl Import {
@@ -39,7 +41,7 @@ impl Import {
             let what = format!("its format is {}, this version knows {FORMAT}", header.format);
             return Err(StateError::Snapshot(what));
         }
-        let generation = stage(shared)?;
+        let generation = shared.reserve_generation()?;
         Ok(Self {
             shared: Arc::clone(shared),
             header,
@@ -48,7 +50,8 @@ impl Import {
             count: 0,
             next_number: 0,
             digest: CHUNK_DIGEST_FIRST,
-            last_key: None,
+            last_key: Bytes::new(),
+            epoch: EPOCH_FIRST,
         })
     }
 
@@ -89,6 +92,9 @@ impl Import {
         if self.hash.value().0[..] != self.header.state_hash[..] {
             return Err(StateError::Snapshot("its records do not match its state hash".into()));
         }
+        if self.epoch != self.header.epoch.max(EPOCH_FIRST) {
+            return Err(StateError::Snapshot("its records are of another epoch".into()));
+        }
         self.switch()
     }
 
@@ -98,22 +104,23 @@ impl Import {
         record: SnapshotRecord,
     ) -> Result<(), StateError> {
         let newest = self.header.last_log_id.map_or(0, |id| id.index);
-        let ascends = self.last_key.as_ref().is_none_or(|last| *last < record.key);
-        if !ascends || !key::is_plausible(&record.key) {
-            return Err(StateError::Snapshot("its keys are not in order".into()));
-        }
-        if record.value.len() > VALUE_BYTES_MAX || !(1..=newest).contains(&record.revision) {
-            return Err(StateError::Snapshot("a record is out of bounds".into()));
-        }
+        check_record(&self.last_key, newest, &record)
+            .map_err(|what| StateError::Snapshot(what.into()))?;
         self.hash.add_record(&record);
         self.count += 1;
         let SnapshotRecord { key, revision, value } = record;
-        self.generation.write(writes, &key, None, Some(&Record { revision, value }));
-        self.last_key = Some(key);
+        let record = Record { revision, value };
+        if key == key::epoch() {
+            self.epoch = epoch::newest(&epoch::decode(Some(&record))?);
+        }
+        self.generation.write(writes, &key, None, Some(&record));
+        self.last_key = key;
         Ok(())
     }
 
     fn switch(&self) -> Result<(), StateError> {
+        // Most of it reaches the disk before anyone has to wait.
+        self.shared.engine.flush()?;
         let mut applier = self.shared.apply_turn();
         let _flusher = self.shared.flush_turn();
         let position = Position {
@@ -122,22 +129,18 @@ impl Import {
             stamped_ms: self.header.stamped_ms,
             hash: self.hash,
             record_count: self.count,
+            epoch: self.epoch,
+            restore: None,
         };
         // What was staged goes to the disk before the metadata that makes it the state.
         self.shared.engine.flush()?;
         self.shared.write_meta(&position.meta(self.generation))?;
 
         let mut memory = self.shared.write();
-        memory.epoch += 1;
-        memory.generation = self.generation;
-        memory.staging.remove(&self.generation);
-        memory.position = position;
+        memory.replace(self.generation, position, Undo::new(self.shared.config.undo_bytes_max));
         memory.unflushed = false;
-        memory.overlay = Overlay::default();
-        memory.undo = Undo::new(self.shared.config.undo_bytes_max);
         memory.checkpoints.clear();
         memory.remember_checkpoint();
-        memory.garbage = true;
         applier.next_expiry_ms = 0;
         Ok(())
     }
@@ -151,22 +154,4 @@ impl Drop for Import {
             memory.garbage = true;
         }
     }
-}
-
-/// Reserves a generation with nothing in it.
-fn stage(shared: &Shared) -> Result<Generation, StateError> {
-    let _flusher = shared.flush_turn();
-    let (current, taken) = {
-        let memory = shared.read();
-        (memory.generation, memory.staging.clone())
-    };
-    let after = (current.0 + 1..=GENERATION_MAX).chain(1..current.0).map(Generation);
-    for generation in after.filter(|generation| !taken.contains(generation)) {
-        let number = generation.0;
-        if shared.engine.range(&[number], &[number + 1], 1)?.is_empty() {
-            shared.write().staging.insert(generation);
-            return Ok(generation);
-        }
-    }
-    Err(StateError::Snapshot("too many replaced states wait to be deleted".into()))
 }

@@ -9,6 +9,7 @@
 //! 0x04 ‖ session (16) ‖ sequence (8)            remembered request
 //! 0x05 ‖ expiry in ms (8) ‖ session (16)        when to look at a session
 //! 0x06 ‖ owner                                  how many sessions an owner has
+//! 0x07                                          the cluster's epochs
 //! ```
 //!
 //! The directory id is the first half of
@@ -147,9 +148,19 @@ pub(crate) fn owner(owner: &[u8]) -> Bytes {
     join(SPACE_OWNER, &[owner])
 }
 
+/// The key of the cluster's epochs.
+pub(crate) fn epoch() -> Bytes {
+    Bytes::from_static(&[SPACE_EPOCH])
+}
+
+/// Whether a record is one of rows and directories: what a restore brings back.
+pub(crate) fn is_of_tree(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(SPACE_TREE | SPACE_ROOT)))
+}
+
 /// Every logical key.
 pub(crate) fn everything() -> Range<Bytes> {
-    Bytes::from_static(&[SPACE_TREE])..Bytes::from_static(&[SPACE_OWNER + 1])
+    Bytes::from_static(&[SPACE_TREE])..Bytes::from_static(&[SPACE_EPOCH + 1])
 }
 
 /// Whether a key could have been made here: what an import checks.
@@ -164,7 +175,7 @@ pub(crate) fn is_plausible(key: &[u8]) -> bool {
             }
             None => false,
         },
-        SPACE_ROOT => rest.is_empty(),
+        SPACE_ROOT | SPACE_EPOCH => rest.is_empty(),
         SPACE_SESSION => rest.len() == SESSION_ID_BYTES,
         SPACE_REQUEST | SPACE_EXPIRY => rest.len() == SESSION_ID_BYTES + 8,
         SPACE_OWNER => rest.len() <= KEY_BYTES_MAX,
@@ -192,4 +203,5 @@ const SPACE_SESSION: u8 = 0x03;
 const SPACE_REQUEST: u8 = 0x04;
 const SPACE_EXPIRY: u8 = 0x05;
 const SPACE_OWNER: u8 = 0x06;
+const SPACE_EPOCH: u8 = 0x07;
 const DIRECTORY_LABEL: &[u8] = b"conclave/directory/1";

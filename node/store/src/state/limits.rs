@@ -8,10 +8,16 @@ use std::collections::BTreeSet;
 
 use prost::Message;
 
-use super::key::SESSION_ID_BYTES;
+use super::hash::StateHash;
+use super::key::{KEY_BYTES_MAX, SESSION_ID_BYTES};
+use super::record::FORMAT;
+use crate::v1::cluster_change::Kind as ClusterKind;
 use crate::v1::condition::Kind as ConditionKind;
 use crate::v1::session_change::Kind as SessionKind;
-use crate::v1::{Command, Condition, Key, RequestId, SessionChange};
+use crate::v1::{
+    ClusterChange, Command, Condition, Key, RequestId, RestoreBegin, RestoreChunk, SessionChange,
+    SnapshotHeader,
+};
 
 /// Why a command cannot be proposed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,13 +58,19 @@ pub enum InvalidCommand {
     /// Two writes of one row.
     #[error("a key is written twice; keep the last write only")]
     WrittenTwice,
-    /// A condition or session change that says nothing.
-    #[error("a condition or a session change has no kind; leave it out")]
+    /// A condition, session change or cluster change that says nothing.
+    #[error("a condition, session change or cluster change has no kind; leave it out")]
     NoKind,
     /// A session id, owner, time to live, sequence, fingerprint or reply out of its bounds.
     #[error("the {part} of a request id or session is out of bounds; see the limits in its schema")]
     Session {
         /// Which.
+        part: &'static str,
+    },
+    /// A cluster change in company, or a part of it that is missing or out of its bounds.
+    #[error("the cluster change's {part}; see the limits in its schema")]
+    Cluster {
+        /// What is wrong with it.
         part: &'static str,
     },
 }
@@ -75,6 +87,10 @@ pub fn validate(command: &Command) -> Result<(), InvalidCommand> {
 pub(crate) fn validate_sized(command: &Command, bytes: usize) -> Result<(), InvalidCommand> {
     if bytes > COMMAND_BYTES_MAX {
         return Err(InvalidCommand::CommandTooLong { bytes });
+    }
+    if let Some(change) = &command.cluster {
+        validate_alone(command)?;
+        return validate_cluster(change);
     }
     if let Some(request) = &command.request_id {
         validate_request(request)?;
@@ -151,6 +167,67 @@ fn validate_session(change: &SessionChange) -> Result<(), InvalidCommand> {
     }
 }
 
+/// A cluster change excludes everything but the stamped time.
+fn validate_alone(command: &Command) -> Result<(), InvalidCommand> {
+    let alone = command.request_id.is_none()
+        && command.conditions.is_empty()
+        && command.writes.is_empty()
+        && command.event.is_empty()
+        && command.session.is_none();
+    check_cluster(alone, "command has something else")
+}
+
+fn validate_cluster(change: &ClusterChange) -> Result<(), InvalidCommand> {
+    match &change.kind {
+        None => Err(InvalidCommand::NoKind),
+        Some(ClusterKind::Recovered(recovered)) => {
+            check_cluster(recovered.epoch > 1, "epoch is not above the first")
+        }
+        Some(ClusterKind::RestoreBegin(begin)) => validate_begin(begin),
+        Some(ClusterKind::RestoreChunk(chunk)) => validate_chunk(chunk),
+        Some(ClusterKind::RestoreCommit(commit)) => validate_restore_id(&commit.restore_id),
+        Some(ClusterKind::RestoreAbort(abort)) => validate_restore_id(&abort.restore_id),
+    }
+}
+
+fn validate_begin(begin: &RestoreBegin) -> Result<(), InvalidCommand> {
+    validate_restore_id(&begin.restore_id)?;
+    let missing = InvalidCommand::Cluster { part: "header is missing" };
+    let header: &SnapshotHeader = begin.header.as_ref().ok_or(missing)?;
+    check_cluster(header.format == FORMAT, "header has an unknown format")?;
+    check_cluster(
+        header.state_hash.len() == size_of::<StateHash>(),
+        "state hash has a wrong length",
+    )?;
+    check_cluster(header.encoded_len() <= RESTORE_HEADER_BYTES_MAX, "header is too long")
+}
+
+fn validate_chunk(restore: &RestoreChunk) -> Result<(), InvalidCommand> {
+    validate_restore_id(&restore.restore_id)?;
+    let missing = InvalidCommand::Cluster { part: "chunk is missing" };
+    let chunk = restore.chunk.as_ref().ok_or(missing)?;
+    check_cluster(!chunk.records.is_empty(), "chunk is empty")?;
+    // One record may be longer than chunks are: a value of the greatest length.
+    let short = chunk.encoded_len() <= RESTORE_CHUNK_BYTES_MAX || chunk.records.len() == 1;
+    check_cluster(short, "chunk is too long")?;
+    for record in &chunk.records {
+        check_cluster((1..=KEY_BYTES_MAX).contains(&record.key.len()), "record has no good key")?;
+        let bytes = record.value.len();
+        if bytes > VALUE_BYTES_MAX {
+            return Err(InvalidCommand::ValueTooLong { bytes });
+        }
+    }
+    Ok(())
+}
+
+fn validate_restore_id(id: &[u8]) -> Result<(), InvalidCommand> {
+    check_cluster(id.len() == RESTORE_ID_BYTES, "restore id has a wrong length")
+}
+
+fn check_cluster(holds: bool, part: &'static str) -> Result<(), InvalidCommand> {
+    if holds { Ok(()) } else { Err(InvalidCommand::Cluster { part }) }
+}
+
 fn check(holds: bool, part: &'static str) -> Result<(), InvalidCommand> {
     if holds { Ok(()) } else { Err(InvalidCommand::Session { part }) }
 }
@@ -175,5 +252,11 @@ pub const SESSION_TTL_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
 pub const REPLY_BYTES_MAX: usize = (4 << 10) + 256;
 /// Longest fingerprint of a request.
 pub const FINGERPRINT_BYTES_MAX: usize = 64;
+/// Length of a restore's id.
+pub const RESTORE_ID_BYTES: usize = 16;
+/// Longest header of a backup that is restored.
+pub const RESTORE_HEADER_BYTES_MAX: usize = 64 << 10;
+/// Longest encoded chunk of a restore, unless it is of one record.
+pub const RESTORE_CHUNK_BYTES_MAX: usize = 512 << 10;
 /// Longest owner of a session.
 pub const OWNER_BYTES_MAX: usize = 64;

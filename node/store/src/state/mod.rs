@@ -14,8 +14,10 @@
 
 mod apply;
 mod changes;
+mod cluster;
 mod directory;
 mod engine;
+mod epoch;
 mod export;
 mod flush;
 pub mod hash;
@@ -25,6 +27,8 @@ mod limits;
 mod open;
 mod overlay;
 mod record;
+mod restore;
+mod scrub;
 mod session;
 mod shared;
 mod tree;
@@ -40,25 +44,26 @@ use std::sync::Arc;
 pub use directory::{Rebuilt, open_directory};
 pub use engine::memory::{Loss, MemoryEngine};
 pub use engine::sled::SledEngine;
-pub use engine::{EngineError, StateEngine, Writes};
+pub use engine::{EngineError, StateEngine, Verified, Writes};
+pub use epoch::EPOCH_CHANGES_MAX;
 pub use export::{CHUNK_DIGEST_FIRST, ChunkDigest, Export, derive_chunk_digest};
 pub use hash::{SetHash, StateHash};
 pub use import::Import;
 pub use limits::{
     COMMAND_BYTES_MAX, FINGERPRINT_BYTES_MAX, InvalidCommand, OWNER_BYTES_MAX, REPLY_BYTES_MAX,
-    REQUESTS_PER_SESSION_MAX, SEGMENT_BYTES_MAX, SEGMENTS_MAX, SESSION_TTL_MS_MAX,
-    SESSIONS_PER_OWNER_MAX, VALUE_BYTES_MAX, WRITES_MAX, validate,
+    REQUESTS_PER_SESSION_MAX, RESTORE_CHUNK_BYTES_MAX, RESTORE_HEADER_BYTES_MAX, RESTORE_ID_BYTES,
+    SEGMENT_BYTES_MAX, SEGMENTS_MAX, SESSION_TTL_MS_MAX, SESSIONS_PER_OWNER_MAX, VALUE_BYTES_MAX,
+    WRITES_MAX, validate,
 };
+pub use record::FORMAT as SNAPSHOT_FORMAT;
+pub use restore::RESTORE_IDLE_MS_MAX;
+pub use scrub::Scrub;
 pub use shared::CHECKPOINT_ENTRIES;
 pub use types::{Applied, Child, Outcome, Row, StateConfig, StateError};
 pub use view::View;
 
 use crate::v1::{Entry, LogId, SnapshotHeader};
 use shared::Shared;
-
-/// Where a scrub stands. One round checks everything once. CONTRACT STUB
-#[derive(Default)]
-pub struct Scrub {}
 
 /// The state machine of a node. Clones are handles to the same one.
 #[derive(Clone)]
@@ -142,28 +147,30 @@ impl State {
         checkpoints.find(|(at, _)| *at == index).map(|(_, hash)| *hash)
     }
 
-    /// The cluster's epochs after the first, oldest first. CONTRACT STUB
+    /// The cluster's epochs after the first, oldest first; the newest 64 of them.
     ///
     /// # Errors
     /// Where the engine cannot read.
     pub fn epochs(&self) -> Result<Vec<crate::v1::EpochChange>, StateError> {
-        Ok(Vec::new())
+        let record = self.view().record(&key::epoch())?;
+        Ok(epoch::decode(record.as_ref())?.changes)
     }
 
-    /// Whether a restore is staged: no snapshot is built meanwhile. CONTRACT STUB
+    /// Whether a restore is staged: no snapshot is built meanwhile.
     #[must_use]
     pub fn is_restoring(&self) -> bool {
-        false
+        self.shared.read().position.restore.is_some()
     }
 
     /// Checks the next records that the engine holds, `records_max` at most, against their
-    /// checksums and, once around, the set hash. True where the round ended. CONTRACT STUB
+    /// checksums and, once around, the set hash; then what of its files lies on the disk, half a
+    /// megabyte at most. True where the round ended. Applies wait for one such step.
     ///
     /// # Errors
-    /// [`StateError::Damaged`] where the engine no longer holds what was written.
+    /// [`StateError::Damaged`] where the engine or its files no longer hold what was written;
+    /// otherwise where the engine cannot read.
     pub fn scrub(&self, scrub: &mut Scrub, records_max: usize) -> Result<bool, StateError> {
-        let _ = (scrub, records_max);
-        Ok(true)
+        self.shared.scrub(scrub, records_max)
     }
 
     /// The newest checkpoint.
@@ -176,9 +183,9 @@ impl State {
     /// go on.
     ///
     /// # Errors
-    /// None today; an engine may have some.
+    /// [`StateError::Restoring`] while a restore is staged.
     pub fn export(&self) -> Result<Export, StateError> {
-        Ok(Export::begin(&self.shared))
+        Export::begin(&self.shared)
     }
 
     /// Begins to replace everything; nothing changes before [`Import::finish`].

@@ -1,10 +1,11 @@
 //! Applied records that the engine does not hold yet.
 //!
-//! Two layers: `active` takes what is applied, `frozen` is the batch on its way to the engine.
-//! Freezing is a swap at an entry boundary, so neither apply nor a reader waits for the engine's
-//! write, and a record is found in one of the two until the engine holds it.
+//! Layers: `active` takes what is applied, `frozen` are the batches on their way to the engine,
+//! oldest first. Freezing is a swap at an entry boundary, so neither apply nor a reader waits for the
+//! engine's write, and a record is found in one of them until the engine holds it. Batches are
+//! bounded, so an applier that has to wait for one never waits for long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::record::{Generation, Meta, Record, Stored};
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) record: Option<Record>,
-    /// What the engine holds of it once the frozen batch is written.
+    /// What the engine holds of it once the batches before are written.
     stored: Option<Stored>,
 }
 
@@ -29,19 +30,19 @@ pub(crate) struct Frozen {
     bytes: usize,
 }
 
-/// Both layers.
+/// All layers.
 #[derive(Default)]
 pub(crate) struct Overlay {
     active: Layer,
     active_bytes: usize,
-    frozen: Option<Arc<Frozen>>,
+    frozen: VecDeque<Arc<Frozen>>,
 }
 
 impl Overlay {
     /// The newest state of a record, where it waits here.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Record>> {
-        let pending = self.active.get(key);
-        let pending = pending.or_else(|| self.frozen.as_ref()?.layer.get(key));
+        let frozen = || self.frozen.iter().rev().find_map(|frozen| frozen.layer.get(key));
+        let pending = self.active.get(key).or_else(frozen);
         pending.map(|pending| &pending.record)
     }
 
@@ -58,39 +59,49 @@ impl Overlay {
         self.active.insert(key, Pending { record: after, stored });
     }
 
-    /// Up to `limit` records of each layer from `from` to before `to`, the active one winning, and
+    /// Up to `limit` records of each layer from `from` to before `to`, the newest winning, and
     /// the last key up to which they are complete (none: up to `to`).
     pub(crate) fn page(&self, from: &[u8], to: &[u8], limit: usize) -> OverlayPage {
         let mut page = OverlayPage { records: BTreeMap::new(), last: None };
-        if let Some(frozen) = &self.frozen {
+        for frozen in &self.frozen {
             page.take(&frozen.layer, from, to, limit);
         }
         page.take(&self.active, from, to, limit);
         page
     }
 
-    /// Whether a batch waits for the engine.
+    /// The batch that the engine takes next.
     pub(crate) fn frozen(&self) -> Option<Arc<Frozen>> {
-        self.frozen.clone()
+        self.frozen.front().cloned()
     }
 
-    /// Makes the active layer the frozen one. **No batch is frozen already.**
-    pub(crate) fn freeze(&mut self, generation: Generation, meta: Meta) -> Arc<Frozen> {
+    /// Whether the active layer is as long as a batch may be.
+    pub(crate) fn is_batch(&self) -> bool {
+        self.active_bytes >= BATCH_BYTES
+    }
+
+    /// Makes the active layer the newest batch.
+    pub(crate) fn freeze(&mut self, generation: Generation, meta: Meta) {
         let layer = std::mem::take(&mut self.active);
         let bytes = std::mem::take(&mut self.active_bytes);
-        let frozen = Arc::new(Frozen { layer, generation, meta, bytes });
-        self.frozen = Some(Arc::clone(&frozen));
-        frozen
+        self.frozen.push_back(Arc::new(Frozen { layer, generation, meta, bytes }));
     }
 
-    /// The engine holds the frozen batch now.
+    /// The engine holds the oldest batch now.
     pub(crate) fn thaw(&mut self) {
-        self.frozen = None;
+        self.frozen.pop_front();
     }
 
     /// Memory held, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.active_bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+        self.active_bytes + self.frozen.iter().map(|frozen| frozen.bytes).sum::<usize>()
+    }
+}
+
+impl Frozen {
+    /// The entry it ends at.
+    pub(crate) fn index(&self) -> u64 {
+        self.meta.log_id.map_or(0, |id| id.index)
     }
 }
 
@@ -130,6 +141,8 @@ pub(crate) fn bounds<'a>(
     (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to.max(from)))
 }
 
+/// A batch is closed once its records take this much: the engine needs some 50 ms for one.
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
 /// What a record costs in memory beside its bytes: map node, two headers, reference counts.
 pub(crate) const RECORD_OVERHEAD_BYTES: usize = 160;
 

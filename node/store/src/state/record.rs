@@ -16,6 +16,7 @@ use prost::Message;
 
 use super::engine::{StateEngine, Writes};
 use super::key;
+use super::restore::Restore;
 use super::types::StateError;
 use crate::v1::{LogId, StoredMembership};
 
@@ -59,6 +60,11 @@ impl Head {
             part: Bytes::from(bytes).slice(HEAD_BYTES..),
         };
         (parsed.part.len() == parsed.bytes.min(HEAD_PART_BYTES)).then_some(parsed)
+    }
+
+    /// Whether these are the bytes of a head at revision 0, an absent record's before-image.
+    pub(crate) fn is_absent(bytes: &[u8]) -> bool {
+        bytes.starts_with(&[0; 8])
     }
 
     /// Whether the value has more parts.
@@ -212,6 +218,9 @@ pub(crate) struct Meta {
     /// The boot in which the state was closed in good order; absent while it is open.
     #[prost(bytes = "bytes", optional, tag = "8")]
     pub(crate) closed_in_boot: Option<Bytes>,
+    /// The restore under way, and what is staged of it.
+    #[prost(message, optional, tag = "9")]
+    pub(crate) restore: Option<Restore>,
 }
 
 impl Meta {
@@ -239,11 +248,15 @@ impl Meta {
 }
 
 /// The layout this version writes, in metadata and in snapshots.
-pub(crate) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 /// The generation of a state that was never replaced.
 pub(crate) const GENERATION_FIRST: Generation = Generation(1);
 /// Generations are reused in a circle up to this one.
 pub(crate) const GENERATION_MAX: u8 = 250;
+/// Generations from here to [`SLOT_LAST`] hold before-images for open copies; a revision of 0
+/// stands for an absent record.
+pub(crate) const SLOT_FIRST: u8 = 251;
+pub(crate) const SLOT_LAST: u8 = 253;
 
 const META_KEY: &[u8] = b"\0meta";
 const AREA_HEAD: u8 = 0x01;

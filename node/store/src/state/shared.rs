@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuar
 use bytes::Bytes;
 
 use super::engine::StateEngine;
+use super::epoch::EPOCH_FIRST;
 use super::hash::{SetHash, StateHash};
 use super::overlay::Overlay;
 use super::record::{FORMAT, Generation, Head, Meta, Record};
+use super::restore::{UnderWay, free_generation};
+use super::scrub::Round;
 use super::types::{Applied, StateConfig, StateError};
 use super::undo::Undo;
 use crate::v1::{LogId, StoredMembership};
@@ -39,8 +42,8 @@ pub(crate) struct FlushTurn {
 }
 
 pub(crate) struct Memory {
-    /// Counts imports: a view opened before one has expired.
-    pub(crate) epoch: u64,
+    /// Counts how often everything was replaced: a view opened before has expired.
+    pub(crate) replaced: u64,
     pub(crate) generation: Generation,
     pub(crate) position: Position,
     /// Whether something was applied since the overlay was last frozen.
@@ -49,10 +52,14 @@ pub(crate) struct Memory {
     pub(crate) undo: Undo,
     pub(crate) checkpoint_entries: u64,
     pub(crate) checkpoints: VecDeque<(u64, StateHash)>,
-    /// Generations that imports are filling.
+    /// Generations that imports and a restore are filling.
     pub(crate) staging: BTreeSet<Generation>,
     /// Whether generations that nobody needs may be left in the engine.
     pub(crate) garbage: bool,
+    /// The scrub under way.
+    pub(crate) scrub: Option<Round>,
+    /// Rounds begun so far.
+    pub(crate) scrubs: u64,
 }
 
 /// Where the newest applied entry left the state.
@@ -63,9 +70,16 @@ pub(crate) struct Position {
     pub(crate) stamped_ms: u64,
     pub(crate) hash: SetHash,
     pub(crate) record_count: u64,
+    /// The cluster's epoch; 0 stands for the first.
+    pub(crate) epoch: u64,
+    pub(crate) restore: UnderWay,
 }
 
 impl Position {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.max(EPOCH_FIRST)
+    }
+
     pub(crate) fn index(&self) -> u64 {
         self.log_id.map_or(0, |id| id.index)
     }
@@ -80,6 +94,7 @@ impl Position {
             state_hash: Bytes::copy_from_slice(&self.hash.value().0),
             record_count: self.record_count,
             closed_in_boot: None,
+            restore: self.restore.as_deref().cloned(),
         }
     }
 
@@ -89,7 +104,7 @@ impl Position {
             membership: self.membership.clone(),
             stamped_ms: self.stamped_ms,
             state_hash: self.hash.value(),
-            epoch: 1,
+            epoch: self.epoch(),
         }
     }
 }
@@ -97,8 +112,10 @@ impl Position {
 /// At which revision a reader looks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
-    pub(crate) epoch: u64,
+    pub(crate) replaced: u64,
     pub(crate) revision: u64,
+    /// Whether before-images may have been moved to the engine for this reader.
+    pub(crate) exported: bool,
 }
 
 /// A record met by a scan; the engine's long values are not joined yet.
@@ -123,8 +140,9 @@ impl Shared {
         position: Position,
         garbage: bool,
     ) -> Self {
+        let staging = position.restore.iter().map(|restore| restore.generation()).collect();
         let memory = Memory {
-            epoch: 0,
+            replaced: 0,
             generation,
             position,
             unflushed: false,
@@ -132,8 +150,10 @@ impl Shared {
             undo: Undo::new(config.undo_bytes_max),
             checkpoint_entries: config.checkpoint_entries.max(1),
             checkpoints: VecDeque::new(),
-            staging: BTreeSet::new(),
+            staging,
             garbage,
+            scrub: None,
+            scrubs: 0,
         };
         Self {
             engine,
@@ -180,6 +200,30 @@ impl Shared {
         ticket: Ticket,
         key: &[u8],
     ) -> Result<Option<Record>, StateError> {
+        let found = self.unspilled_record_at(ticket, key);
+        // A spilled image is earlier than any that is still in memory; looked for last, so that
+        // one on its way is not missed.
+        let Some(slot) = self.slot(ticket)? else { return found };
+        let Some(spilled) = slot.load(&*self.engine, key)? else { return found };
+        self.read().check(ticket)?;
+        Ok((spilled.revision > 0).then_some(spilled))
+    }
+
+    /// Where before-images for this reader may have been moved to.
+    fn slot(&self, ticket: Ticket) -> Result<Option<Generation>, StateError> {
+        if !ticket.exported {
+            return Ok(None);
+        }
+        let memory = self.read();
+        memory.check(ticket)?;
+        Ok(memory.undo.slot(ticket.revision))
+    }
+
+    fn unspilled_record_at(
+        &self,
+        ticket: Ticket,
+        key: &[u8],
+    ) -> Result<Option<Record>, StateError> {
         let generation = {
             let memory = self.read();
             memory.check(ticket)?;
@@ -204,6 +248,27 @@ impl Shared {
         match loaded? {
             None => Ok(None),
             Some(_) => Err(from_the_future()),
+        }
+    }
+
+    /// Reserves a generation with nothing in it.
+    pub(crate) fn reserve_generation(&self) -> Result<Generation, StateError> {
+        let mut flusher = self.flush_turn();
+        loop {
+            let (current, taken) = {
+                let memory = self.read();
+                (memory.generation, memory.staging.clone())
+            };
+            if let Some(free) = free_generation(&*self.engine, current, &taken)? {
+                self.write().staging.insert(free);
+                return Ok(free);
+            }
+            // Every one holds something; what is left of replaced states is in the way.
+            if !self.read().garbage {
+                return Err(StateError::Snapshot("too many imports are under way".into()));
+            }
+            self.flush_in(&mut flusher)?;
+            self.sweep_garbage()?;
         }
     }
 
@@ -246,6 +311,7 @@ impl Shared {
                 merged.insert(key.clone(), record.clone().map(Candidate::Record));
             }
         }
+        self.merge_spilled(ticket, from, to, &mut end, limit, &mut merged)?;
         if let Some(end) = &end {
             merged.split_off(end);
         }
@@ -256,6 +322,34 @@ impl Shared {
             }
         }
         Ok(Page { found, next: end.filter(|end| end.as_ref() < to) })
+    }
+}
+
+impl Shared {
+    /// Puts before-images that were moved to the engine in the place of what a page found, and
+    /// ends the page at the last one where there are too many.
+    fn merge_spilled(
+        &self,
+        ticket: Ticket,
+        from: &[u8],
+        to: &[u8],
+        end: &mut Option<Bytes>,
+        limit: usize,
+        merged: &mut BTreeMap<Bytes, Option<Candidate>>,
+    ) -> Result<(), StateError> {
+        let Some(slot) = self.slot(ticket)? else { return Ok(()) };
+        let upper = slot.head(end.as_deref().unwrap_or(to));
+        let pairs = self.engine.range(&slot.head(from), &upper, limit)?;
+        if pairs.len() == limit
+            && let Some((last, _)) = pairs.last()
+        {
+            *end = Some(successor(&Generation::logical(last.clone())));
+        }
+        for (key, value) in pairs {
+            let candidate = (!Head::is_absent(&value)).then_some(Candidate::Engine(value));
+            merged.insert(Generation::logical(key), candidate);
+        }
+        self.read().check(ticket)
     }
 }
 
@@ -281,14 +375,37 @@ impl Candidate {
 impl Memory {
     /// A ticket for the newest revision that keeps no undo: **only in the applier's turn**.
     pub(crate) fn newest(&self) -> Ticket {
-        Ticket { epoch: self.epoch, revision: u64::MAX }
+        Ticket { replaced: self.replaced, revision: u64::MAX, exported: false }
     }
 
     pub(crate) fn check(&self, ticket: Ticket) -> Result<(), StateError> {
-        if ticket.epoch != self.epoch || self.undo.has_expired(ticket.revision) {
+        if ticket.replaced != self.replaced || self.undo.has_expired(ticket.revision) {
             return Err(StateError::ViewExpired);
         }
         Ok(())
+    }
+
+    /// Closes the active layer as a batch that ends with the newest entry.
+    pub(crate) fn freeze(&mut self) {
+        if std::mem::take(&mut self.unflushed) {
+            self.overlay.freeze(self.generation, self.position.meta(self.generation));
+        }
+    }
+
+    /// Makes a generation that holds all of it the state. **In the applier's and the flusher's
+    /// turn.** Open views expire.
+    pub(crate) fn replace(&mut self, generation: Generation, position: Position, undo: Undo) {
+        self.replaced += 1;
+        if let Some(restore) = &self.position.restore {
+            self.staging.remove(&restore.generation());
+        }
+        self.staging.remove(&generation);
+        self.generation = generation;
+        self.position = position;
+        self.overlay = Overlay::default();
+        self.undo = undo;
+        self.garbage = true;
+        self.scrub = None;
     }
 
     pub(crate) fn remember_checkpoint(&mut self) {

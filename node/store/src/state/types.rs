@@ -86,6 +86,9 @@ pub enum StateError {
     /// The before-images that this view needs are no longer held.
     #[error("the view is too old; open a new one")]
     ViewExpired,
+    /// A restore is staged: a copy would lack what its later entries build on.
+    #[error("a restore is under way; try again when it has ended")]
+    Restoring,
     /// A chunk or its header does not fit.
     #[error("the snapshot is not valid: {0}; fetch it again from another peer")]
     Snapshot(String),

@@ -21,9 +21,20 @@ pub struct View {
 
 impl View {
     pub(crate) fn open(shared: &Arc<Shared>) -> Self {
+        Self::open_as(shared, false)
+    }
+
+    /// A view whose before-images may be moved to the engine, so that it never expires because
+    /// too much was written.
+    pub(crate) fn open_exported(shared: &Arc<Shared>) -> Self {
+        Self::open_as(shared, true)
+    }
+
+    fn open_as(shared: &Arc<Shared>, exported: bool) -> Self {
         let mut memory = shared.write();
-        let ticket = Ticket { epoch: memory.epoch, revision: memory.position.index() };
-        memory.undo.register(ticket.revision);
+        let ticket =
+            Ticket { replaced: memory.replaced, revision: memory.position.index(), exported };
+        memory.undo.register(ticket.revision, exported);
         let stamped_ms = memory.position.stamped_ms;
         drop(memory);
         Self { shared: Arc::clone(shared), ticket, stamped_ms }
@@ -103,7 +114,8 @@ impl Drop for View {
     fn drop(&mut self) {
         let mut memory = self.shared.write();
         if memory.check(self.ticket).is_ok() {
-            memory.undo.release(self.ticket.revision);
+            memory.undo.release(self.ticket.revision, self.ticket.exported);
+            memory.garbage |= self.ticket.exported;
         }
     }
 }

@@ -2,9 +2,11 @@
 
 mod init;
 mod join_token;
+mod member;
 mod members;
-mod remove_peer;
+mod raft;
 mod seal;
+mod snapshot;
 mod step_down;
 mod unseal;
 
@@ -23,14 +25,20 @@ pub(crate) enum Operator {
     Unseal(unseal::Unseal),
     /// Seal the node at the first address, or all with -all
     Seal(seal::Seal),
-    /// List the members
+    /// List the members, or change one
     Members(members::Members),
     /// Make a token with which one new node can join
     JoinToken(join_token::JoinToken),
     /// Make the leader hand leadership to another node
     StepDown(step_down::StepDown),
     /// Remove a member; it never comes back under its id
-    RemovePeer(remove_peer::RemovePeer),
+    RemovePeer(member::Remove),
+    /// Save, check and restore backups of the whole cluster
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
+    /// The members and backups, by the words of other suites
+    #[command(subcommand)]
+    Raft(raft::Raft),
 }
 
 impl Operator {
@@ -42,7 +50,9 @@ impl Operator {
             Self::Members(members) => members.run(context).await,
             Self::JoinToken(join_token) => join_token.run(context).await,
             Self::StepDown(step_down) => step_down.run(context).await,
-            Self::RemovePeer(remove_peer) => remove_peer.run(context).await,
+            Self::RemovePeer(remove) => remove.run(context).await,
+            Self::Snapshot(snapshot) => snapshot.run(context).await,
+            Self::Raft(raft) => raft.run(context).await,
         }
     }
 }

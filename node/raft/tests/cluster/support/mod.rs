@@ -6,21 +6,23 @@ mod router;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conclave_ports::Ports;
+use conclave_ports::{Clock, Ports};
 use conclave_proto::v1;
 use conclave_raft::{
-    AddMember, MembershipError, ProposeError, Proposed, Raft, RaftConfig, RaftParts, Readiness,
-    start,
+    AddMember, Greeter, MembershipError, ProposeError, Proposed, Raft, RaftConfig, RaftParts,
+    Readiness, StaysOut, start,
 };
-use conclave_store::disk::MemoryDisk;
+use conclave_store::disk::{Disk, MemoryDisk, Open};
 use conclave_store::log::{Log, LogConfig};
+use conclave_store::seen::SeenStore;
 use conclave_store::snapshot::SnapshotStore;
 use conclave_store::state::{MemoryEngine, State, StateConfig};
 use futures::FutureExt;
+use futures::future::join_all;
 use openraft_rt_sim::SimRuntime;
 pub(crate) use outside::{ports, skewed};
 pub(crate) use router::{Router, Tamper};
@@ -52,8 +54,36 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<u64, Running>,
     disks: BTreeMap<u64, MemoryDisk>,
     skews_ms: BTreeMap<u64, Arc<AtomicI64>>,
+    /// How long a node's disk takes for a sync, in microseconds.
+    syncs_us: BTreeMap<u64, Arc<AtomicU64>>,
+    boots: BTreeMap<u64, u64>,
+    /// Boots of the machine, which are fewer than starts of the node.
+    boot_ids: BTreeMap<u64, u8>,
     pub(crate) snapshot_entries: u64,
     pub(crate) keep_entries: u64,
+}
+
+/// A node before consensus runs.
+pub(crate) struct Opened {
+    pub(crate) config: RaftConfig,
+    pub(crate) parts: RaftParts,
+    pub(crate) greeter: Greeter,
+}
+
+/// A node's disk as it was.
+pub(crate) struct Copy {
+    files: Vec<(String, Vec<u8>)>,
+    boots: u64,
+}
+
+/// Takes as long as a sync; one that hangs ends once the disk no longer hangs.
+async fn sync(clock: &Arc<dyn Clock>, sync_us: &AtomicU64) {
+    loop {
+        match sync_us.load(Ordering::Relaxed) {
+            u64::MAX => clock.sleep(Duration::from_millis(10)).await,
+            us => return clock.sleep(Duration::from_micros(us)).await,
+        }
+    }
 }
 
 pub(crate) struct Running {
@@ -71,6 +101,9 @@ impl Cluster {
             nodes: BTreeMap::new(),
             disks: BTreeMap::new(),
             skews_ms: BTreeMap::new(),
+            syncs_us: BTreeMap::new(),
+            boots: BTreeMap::new(),
+            boot_ids: BTreeMap::new(),
             snapshot_entries: 1_000_000,
             keep_entries: 1_000,
         }
@@ -86,24 +119,103 @@ impl Cluster {
     }
 
     pub(crate) async fn try_start(&mut self, id: u64) -> Result<Raft, MembershipError> {
+        let opened = self.open(id);
+        self.start_opened(opened).await
+    }
+
+    /// Opens what a node has on disk; from then on it answers greetings.
+    pub(crate) fn open(&mut self, id: u64) -> Opened {
         let disk = self.disk(id);
-        let log = self.open_log(id);
-        let state = open_state();
         let skew_ms = self.skew_of(id);
-        let seen = conclave_store::seen::SeenStore::open(disk.clone()).expect("a good disk");
+        let boot_counter = self.boots.entry(id).or_default();
+        *boot_counter += 1;
+        let boot_counter = *boot_counter;
         let parts = RaftParts {
-            seen,
-            boot_counter: 1,
-            log: log.clone(),
-            state: state.clone(),
+            seen: SeenStore::open(disk.clone()).expect("a good disk"),
+            boot_counter,
+            log: self.open_log(id),
+            state: open_state(),
             snapshots: SnapshotStore::open(disk).expect("snapshots open"),
             transport: self.router.transport(id),
             ports: skewed(&self.ports, skew_ms),
         };
-        let raft = start::<SimRuntime>(self.config(id), parts).await?;
+        let config = self.config(id);
+        let greeter = Greeter::new(&config, &parts);
+        self.router.attach_greeter(id, greeter.clone());
+        Opened { config, parts, greeter }
+    }
+
+    pub(crate) async fn start_opened(&mut self, opened: Opened) -> Result<Raft, MembershipError> {
+        let Opened { config, parts, .. } = opened;
+        let id = config.node_id;
+        let (state, log) = (parts.state.clone(), parts.log.clone());
+        let raft = start::<SimRuntime>(config, parts).await?;
         self.router.attach(id, raft.clone());
         self.nodes.insert(id, Running { raft: raft.clone(), state, log });
         Ok(raft)
+    }
+
+    /// Starts nodes as the server does: they greet first, all at the same time. Those that stay
+    /// out answer no more.
+    pub(crate) async fn greet_and_start(
+        &mut self,
+        ids: impl IntoIterator<Item = u64>,
+    ) -> BTreeMap<u64, StaysOut> {
+        let opened: Vec<_> = ids.into_iter().map(|id| self.open(id)).collect();
+        let greeters: Vec<_> = opened.iter().map(|one| one.greeter.clone()).collect();
+        let greeted = join_all(greeters.iter().map(Greeter::greet)).await;
+        let mut out = BTreeMap::new();
+        for (opened, greeted) in opened.into_iter().zip(greeted) {
+            let id = opened.config.node_id;
+            match greeted {
+                Ok(()) => {
+                    let raft = self.start_opened(opened).await.expect("the node starts");
+                    raft.set_readiness(Readiness::Ready);
+                }
+                Err(why) => {
+                    self.router.detach(id);
+                    opened.parts.log.close();
+                    out.insert(id, why);
+                }
+            }
+        }
+        out
+    }
+
+    /// A copy of a stopped node's disk, with all that was written.
+    pub(crate) fn copy_of(&self, id: u64) -> Copy {
+        let files = self.disks[&id].contents();
+        Copy { files, boots: self.boots.get(&id).copied().unwrap_or_default() }
+    }
+
+    /// Puts a copy in the place of a stopped node's disk.
+    pub(crate) fn put_back(&mut self, id: u64, copy: &Copy) {
+        let disk = MemoryDisk::new();
+        for (path, bytes) in &copy.files {
+            if let Some((directory, _)) = path.rsplit_once('/') {
+                disk.create_dir(directory).expect("a directory");
+            }
+            let file = disk.open(path, Open::New).expect("a new file");
+            file.write_at(0, bytes).expect("it is written");
+            file.sync().expect("it is synced");
+        }
+        self.disks.insert(id, disk);
+        self.boots.insert(id, copy.boots);
+    }
+
+    /// Makes the syncs of a node's log this slow.
+    pub(crate) fn slow_down(&mut self, id: u64, sync: Duration) {
+        let sync_us = u64::try_from(sync.as_micros()).expect("a short sync");
+        self.syncs_of(id).store(sync_us, Ordering::Relaxed);
+    }
+
+    /// Makes the syncs of a node's log hang until [`Self::slow_down`] is called.
+    pub(crate) fn hang(&mut self, id: u64) {
+        self.syncs_of(id).store(u64::MAX, Ordering::Relaxed);
+    }
+
+    fn syncs_of(&mut self, id: u64) -> Arc<AtomicU64> {
+        self.syncs_us.entry(id).or_insert_with(|| Arc::new(AtomicU64::new(200))).clone()
     }
 
     /// Sets the wall clock of a node to this much after the true time.
@@ -121,25 +233,30 @@ impl Cluster {
 
     /// Opens a node's log and starts a task that writes what is queued.
     pub(crate) fn open_log(&mut self, id: u64) -> Log {
-        let config =
-            LogConfig { segment_bytes: 1 << 20, cache_bytes_max: 1 << 22, boot_id: [id as u8; 16] };
+        let mut boot_id = [id as u8; 16];
+        boot_id[0] = self.boot_ids.get(&id).copied().unwrap_or_default();
+        let config = LogConfig { segment_bytes: 1 << 20, cache_bytes_max: 1 << 22, boot_id };
         let (log, mut writer) = Log::open(self.disk(id), config).expect("the log opens");
         let queued = Arc::new(Notify::new());
         let wake = queued.clone();
         writer.set_waker(Arc::new(move || wake.notify_one()));
         let clock = self.ports.clock.clone();
+        let sync_us = self.syncs_of(id);
         let drain = async move {
             loop {
                 queued.notified().await;
-                clock.sleep(Duration::from_micros(200)).await;
-                while writer.drain() {}
+                let mut more = true;
+                while more {
+                    sync(&clock, &sync_us).await;
+                    more = writer.drain();
+                }
             }
         };
         self.ports.spawn.spawn("log writer", drain.boxed());
         log
     }
 
-    fn config(&self, node_id: u64) -> RaftConfig {
+    pub(crate) fn config(&self, node_id: u64) -> RaftConfig {
         RaftConfig {
             node_id,
             cluster_id: CLUSTER_ID.to_vec(),
@@ -158,6 +275,14 @@ impl Cluster {
         let node = self.nodes.remove(&id).expect("the node runs");
         node.raft.shutdown().await;
         node.log.close();
+    }
+
+    /// Ends a node's machine: of what was not synced stays what chance leaves.
+    pub(crate) async fn cut_power(&mut self, id: u64) {
+        let ports = self.ports.clone();
+        self.disk(id).power_cut(|| u64::from_le_bytes(ports.random()));
+        self.stop(id).await;
+        self.boot_ids.entry(id).and_modify(|boot| *boot += 1).or_insert(1);
     }
 
     /// A ready cluster of nodes 1 to `size`, node 1 leading.

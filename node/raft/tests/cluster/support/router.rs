@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use conclave_ports::Ports;
 use conclave_proto::v1;
-use conclave_raft::{PeerError, PeerTransport, Raft, Target};
+use conclave_raft::{Greeter, PeerError, PeerTransport, Raft, SnapshotParts, Target};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -25,6 +25,7 @@ pub(crate) struct Router {
 #[derive(Default)]
 struct Inner {
     nodes: BTreeMap<u64, Raft>,
+    greeters: BTreeMap<u64, Greeter>,
     /// Directed.
     cut: BTreeSet<(u64, u64)>,
     /// By who asks and who answers.
@@ -51,8 +52,19 @@ impl Router {
         self.lock().nodes.insert(id, raft);
     }
 
+    pub(crate) fn greeter(&self, id: u64) -> Option<Greeter> {
+        self.lock().greeters.get(&id).cloned()
+    }
+
+    /// From now on this node answers greetings, whether Raft runs in it or not.
+    pub(crate) fn attach_greeter(&self, id: u64, greeter: Greeter) {
+        self.lock().greeters.insert(id, greeter);
+    }
+
     pub(crate) fn detach(&self, id: u64) {
-        self.lock().nodes.remove(&id);
+        let mut inner = self.lock();
+        inner.nodes.remove(&id);
+        inner.greeters.remove(&id);
     }
 
     pub(crate) fn cut(&self, a: u64, b: u64) {
@@ -120,6 +132,11 @@ impl Router {
             return Err(unreachable(to));
         }
         self.lock().nodes.get(&to).cloned().ok_or_else(|| unreachable(to))
+    }
+
+    fn reach_greeter(&self, from: u64, to: u64) -> Result<Greeter, PeerError> {
+        let cut = self.lock().cut.contains(&(from, to));
+        self.greeter(to).filter(|_| !cut).ok_or_else(|| unreachable(to))
     }
 
     /// The answer, after one hop back.
@@ -253,11 +270,30 @@ impl PeerTransport for Transport {
     fn greet(
         &self,
         target: &Target,
-        _request: v1::GreetRequest,
+        request: v1::GreetRequest,
     ) -> BoxFuture<'static, Result<v1::GreetReply, PeerError>> {
-        self.call(target.node_id, move |_raft: Raft| {
-            async move { Ok(v1::GreetReply { seen: None, epoch: 1, removed: false }) }.boxed()
-        })
+        let (router, from, to) = (self.router.clone(), self.from, target.node_id);
+        async move {
+            router.ports.clock.sleep(HOP).await;
+            let reply = router.reach_greeter(from, to)?.on_greet(&request);
+            router.ports.clock.sleep(HOP).await;
+            Ok(reply)
+        }
+        .boxed()
+    }
+
+    fn fetch_snapshot(
+        &self,
+        target: &Target,
+        request: v1::FetchSnapshotRequest,
+    ) -> BoxFuture<'static, Result<SnapshotParts, PeerError>> {
+        let (router, from, to) = (self.router.clone(), self.from, target.node_id);
+        async move {
+            router.ports.clock.sleep(HOP).await;
+            let parts = router.reach_greeter(from, to)?.on_fetch_snapshot(&request)?;
+            Ok(router.hop(to, to, parts))
+        }
+        .boxed()
     }
 
     fn status(

@@ -151,6 +151,23 @@ impl Tree {
         Ok(())
     }
 
+    /// Makes the file at `path` these bytes, durably, for those who have it open too.
+    pub(super) fn replace(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let inode = self.open(path, Open::Any)?;
+        inode.replace(bytes);
+        let name = path::name(path).to_owned();
+        self.directory_mut(path::parent(path))?.settle(&Change::Link(name, Node::File(inode)));
+        Ok(())
+    }
+
+    /// Removes the file at `path`, durably.
+    pub(super) fn delete(&mut self, path: &str) -> io::Result<()> {
+        self.file(path)?;
+        let name = path::name(path).to_owned();
+        self.directory_mut(path::parent(path))?.settle(&Change::Unlink(name));
+        Ok(())
+    }
+
     /// Every file by path.
     pub(super) fn files(&self) -> impl Iterator<Item = (String, &Inode)> {
         self.directories.iter().flat_map(|(parent, directory)| {
@@ -240,6 +257,12 @@ impl Directory {
     fn change(&mut self, change: Change) {
         change.apply(&mut self.live);
         self.pending.push(change);
+    }
+
+    /// Makes a change durable at once. What else is pending stays so.
+    fn settle(&mut self, change: &Change) {
+        change.apply(&mut self.live);
+        change.apply(&mut self.durable);
     }
 
     fn after_power_cut(self, random: &mut Random<'_>) -> Self {

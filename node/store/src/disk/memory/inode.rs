@@ -59,6 +59,21 @@ impl Inode {
         }
     }
 
+    /// The bytes of each write that is pending.
+    pub(super) fn pending_writes(&self) -> Vec<Vec<u8>> {
+        let data = self.data();
+        let writes = data.pending.iter().filter_map(|change| match change {
+            Change::Write { bytes, .. } => Some(bytes.clone()),
+            Change::Length(_) => None,
+        });
+        writes.collect()
+    }
+
+    /// Makes it these bytes, durably.
+    pub(super) fn replace(&self, bytes: &[u8]) {
+        *self.data() = Data { live: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new() };
+    }
+
     /// What is pending stays readable and will not become durable.
     pub(super) fn forget_pending(&self) {
         self.data().pending.clear();
@@ -79,6 +94,11 @@ impl Inode {
             if fate.keeps(random) {
                 change.apply(&mut left);
             }
+        }
+        // A file system may store the length before the data.
+        let longest = data.live.len();
+        if matches!(fate, Fate::Subset) && left.len() < longest && random().is_multiple_of(2) {
+            left.resize(longest, 0);
         }
         Self { data: Mutex::new(Data { live: left.clone(), durable: left, pending: Vec::new() }) }
     }

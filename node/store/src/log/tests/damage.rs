@@ -1,24 +1,55 @@
 //! Damaged files: the log refuses or is right, and never panics.
 
 use super::*;
+use crate::disk::DamageKind;
+
+/// Paths and bytes.
+type Files = Vec<(String, Vec<u8>)>;
+
+/// What a log holds.
+type Held = (LogState, Option<Vote>, Vec<Entry>);
 
 /// Several segments, purged and truncated, everything acknowledged.
 fn rich() -> Rig {
+    rich_at_each_step(&mut |_| {})
+}
+
+/// Each step is a batch of one record.
+fn rich_at_each_step(step: &mut dyn FnMut(&Rig)) -> Rig {
     let mut rig = Rig::new();
+    let mut end = |rig: &mut Rig| {
+        while rig.writer.drain() {}
+        step(rig);
+    };
     rig.log.save_vote(vote(3), ignore());
-    for at in 0..8 {
-        rig.append(1, at * 2..at * 2 + 2, 700);
+    end(&mut rig);
+    for at in 0..16 {
+        rig.append(1, at..at + 1, 700);
+        end(&mut rig);
     }
     rig.log.truncate_after(Some(id(1, 12)), ignore());
-    rig.append(2, 13..16, 50);
+    end(&mut rig);
+    for at in 13..16 {
+        rig.append(2, at..at + 1, 50);
+        end(&mut rig);
+    }
     rig.log.purge(id(1, 2), ignore());
-    rig.writer.drain();
+    end(&mut rig);
     rig.log.save_vote(vote(4), ignore());
+    end(&mut rig);
     rig.append(4, 16..17, 50);
+    end(&mut rig);
     rig
 }
 
-fn content(log: &Log) -> (LogState, Option<Vote>, Vec<Entry>) {
+/// The files and the content after each step.
+fn moments() -> Vec<(Files, Held)> {
+    let mut moments = Vec::new();
+    rich_at_each_step(&mut |rig| moments.push((rig.disk.contents(), content(&rig.log))));
+    moments
+}
+
+fn content(log: &Log) -> Held {
     let first = log.state().purged.map_or(0, |purged| purged.index + 1);
     (log.state(), log.vote(), log.read(first..u64::MAX, usize::MAX).unwrap())
 }
@@ -94,6 +125,139 @@ fn a_cut_or_missing_file_is_refused_or_harmless() {
             assert_eq!(check(&missing, &format!("{path} is missing")), 2, "{path}");
         }
     }
+}
+
+#[test]
+fn a_zeroed_page_is_refused_or_harmless() {
+    let files = rich().disk.contents();
+    let mut refused = 0;
+    for (number, (path, bytes)) in files.iter().enumerate() {
+        for size in [64, 512, 4_096] {
+            for from in (0..bytes.len()).step_by(size) {
+                let mut damaged = files.clone();
+                let end = bytes.len().min(from + size);
+                damaged[number].1[from..end].fill(0);
+                refused += check(&damaged, &format!("{path}: {from} to {end} are zero"));
+            }
+        }
+    }
+    assert!(refused > 200, "{refused} refused");
+}
+
+#[test]
+fn swapped_files_are_refused_or_harmless() {
+    let files = rich().disk.contents();
+    for left in 0..files.len() {
+        for right in left + 1..files.len() {
+            let mut damaged = files.clone();
+            damaged[left].1.clone_from(&files[right].1);
+            damaged[right].1.clone_from(&files[left].1);
+            let what = format!("{} and {} are swapped", files[left].0, files[right].0);
+            assert_eq!(check(&damaged, &what), 2, "{what}");
+        }
+    }
+}
+
+/// Two damages at once, drawn by seed. Where one of them sets the mark back, the other may leave a
+/// whole older log, as a power cut leaves one: that is what only peers can notice.
+#[test]
+fn several_damages_are_refused_or_harmless_or_leave_a_whole_older_log() {
+    let moments = moments();
+    let (now, held_now) = moments.last().unwrap();
+    let (mut refused, mut older, mut done) = (0, 0, [0; DamageKind::ALL.len()]);
+    for seed in 0..1_500_u64 {
+        let mut state = seed;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed | 1);
+            state >> 24
+        };
+        let disk = copy_of(now);
+        let then = &moments[(random() % moments.len() as u64) as usize].0;
+        let mut damages = Vec::new();
+        for _ in 0..2 {
+            let place = (random() % DamageKind::ALL.len() as u64) as usize;
+            if let Some(damage) = disk.damage(DamageKind::ALL[place], "log/", then, &mut random) {
+                done[place] += 1;
+                damages.push(damage.what);
+            }
+        }
+        for boot in [1, 2] {
+            match open(&copy_of(&disk.contents()), boot) {
+                Err(LogError::Damaged { .. }) => refused += 1,
+                Err(error) => panic!("seed {seed}, {damages:?}: {error}"),
+                Ok((log, _writer)) if content(&log) == *held_now => {}
+                Ok((log, _writer)) => {
+                    let found = content(&log);
+                    let whole = moments.iter().any(|(_, held)| *held == found);
+                    let mark_too = damages.iter().any(|what| what.contains(mark::PATH));
+                    assert!(whole && mark_too, "seed {seed}, {damages:?}: {:?}", found.0);
+                    older += 1;
+                }
+            }
+        }
+    }
+    let all_done = done.iter().all(|done| *done > 50);
+    assert!(refused > 1_500 && older < 100 && all_done, "{refused} {older} {done:?}");
+}
+
+/// All subsets of files put back to what they were at earlier moments, with and without the files
+/// that came later. Whatever opens is a whole log of now or of an earlier moment, never a mix; and
+/// an earlier one only where the mark was put back too. A mark and segments of one moment are a
+/// valid older log: that is what only peers can notice, by what they saw of this node.
+#[test]
+fn older_copies_are_refused_or_harmless_or_a_whole_older_log() {
+    let moments = moments();
+    let (now, held_now) = moments.last().unwrap();
+    let (mut refused, mut as_now, mut as_then) = (0, 0, 0);
+    for (then, _) in moments.iter().rev().skip(1) {
+        for subset in 1..1_u32 << then.len() {
+            let put_back: BTreeMap<_, _> = then
+                .iter()
+                .zip(0..)
+                .filter(|(_, at)| subset >> at & 1 == 1)
+                .map(|(file, _)| file.clone())
+                .collect();
+            for later_stay in [true, false] {
+                let mut files: BTreeMap<_, _> = now.iter().cloned().collect();
+                if !later_stay {
+                    files.retain(|path, _| then.iter().any(|(old, _)| old == path));
+                }
+                files.extend(put_back.clone());
+                match open(&copy_of(&files.into_iter().collect::<Vec<_>>()), 2) {
+                    Err(LogError::Damaged { .. }) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                    Ok((log, _writer)) if content(&log) == *held_now => as_now += 1,
+                    Ok((log, _writer)) => {
+                        let found = content(&log);
+                        assert!(moments.iter().any(|(_, held)| *held == found), "{:?}", found.0);
+                        assert!(put_back.contains_key(mark::PATH), "an older log, the mark of now");
+                        as_then += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 150 && as_now > 150 && as_then > 100, "{refused} {as_now} {as_then}");
+}
+
+#[test]
+fn a_newer_segment_or_mark_stops_this_program_and_says_so() {
+    let rig = rich();
+    let path = format!("{DIRECTORY}/{}", rig.segments()[0]);
+    let mut bytes = read_all(&rig.disk, &path).unwrap().unwrap();
+    bytes[8] = 2;
+    segment::renew_checksum(&mut bytes);
+    let disk = copy_of(&rig.disk.contents());
+    disk.replace(&path, &bytes).unwrap();
+    let text = open(&disk, 1).err().unwrap().to_string();
+    assert!(text.starts_with(&format!("{path} is damaged: it has format 2")), "{text}");
+    assert!(text.contains("start the program that wrote it"), "{text}");
+
+    let disk = copy_of(&rig.disk.contents());
+    mark::write_format(&disk, 2);
+    let text = open(&disk, 1).err().unwrap().to_string();
+    assert!(text.contains("log/mark is damaged: it has format 2"), "{text}");
+    assert!(text.contains("start the newer program"), "{text}");
 }
 
 /// Two acknowledged batches and the mark as it was after the first.

@@ -1,6 +1,9 @@
 //! Random operations, crashes and power cuts against a model.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -21,6 +24,8 @@ enum Action {
         bytes_max: usize,
     },
     Restart,
+    /// Leaves space for so many bytes more, or takes the limit away.
+    Space(Option<u64>),
     /// Ends the process after so many syncs of a drain.
     CrashWithin(u64),
     /// Cuts the power after so many syncs of a drain.
@@ -130,6 +135,10 @@ impl Model {
             Action::Drain => while self.rig().writer.drain() {},
             Action::Read { start, bytes_max } => self.read(*start, *bytes_max),
             Action::Restart => self.end(None, None),
+            Action::Space(left) => {
+                let disk = &self.rig().disk;
+                disk.set_space_bytes_max(left.map(|left| disk.used_bytes() + left));
+            }
             Action::CrashWithin(syncs) => self.end(Some(*syncs), None),
             Action::CutWithin(syncs, seed) => self.end(Some(*syncs), Some(*seed)),
         }
@@ -192,6 +201,32 @@ impl Model {
         self.adopt();
     }
 
+    /// What the log says is on disk is a part of what was asked, and all of it where nothing waits.
+    fn check_synced(&self) {
+        let Some(Rig { log, .. }) = &self.rig else { return };
+        let (content, progress) = (self.content(), log.progress());
+        assert_eq!(log.synced(), progress.synced);
+        if progress.asked == progress.answered {
+            assert_eq!(progress.synced, content.last());
+        }
+        if let Some(synced) = progress.synced
+            && content.purged.is_none_or(|purged| purged.index < synced.index)
+        {
+            let stored = content.entries.get(&synced.index).and_then(|entry| entry.id);
+            assert_eq!(stored, Some(synced));
+        }
+    }
+
+    /// There is space again: all that was asked is done.
+    fn heal(&mut self) {
+        self.rig().disk.set_space_bytes_max(None);
+        while self.rig().writer.drain() {}
+        assert!(!self.rig().writer.waits_for_space());
+        self.check_answers();
+        assert!(self.answers.lock().unwrap().iter().all(|(_, good)| *good));
+        self.check_synced();
+    }
+
     /// Every operation was answered exactly once, in order as far as it succeeded.
     fn check_answers(&self) {
         let answers = self.answers.lock().unwrap();
@@ -244,6 +279,7 @@ fn action() -> impl Strategy<Value = Action> {
         4 => (any::<u16>(), prop_oneof![Just(0), Just(usize::MAX), 0..6_000_usize])
             .prop_map(|(start, bytes_max)| Action::Read { start: start.into(), bytes_max }),
         1 => Just(Action::Restart),
+        3 => prop_oneof![Just(None), (0..12_000_u64).prop_map(Some)].prop_map(Action::Space),
         2 => (0..8_u64).prop_map(Action::CrashWithin),
         4 => (0..8_u64, any::<u64>()).prop_map(|(syncs, seed)| Action::CutWithin(syncs, seed)),
     ]
@@ -254,17 +290,24 @@ fn cases() -> u32 {
     ProptestConfig::default().cases.max(400)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
-
-    #[test]
-    fn the_log_keeps_what_it_acknowledged(actions in prop::collection::vec(action(), 1..60)) {
+#[test]
+fn the_log_keeps_what_it_acknowledged() {
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(cases()));
+    let waited = Cell::new(0);
+    let actions = prop::collection::vec(action(), 1..60);
+    let ran = runner.run(&actions, |actions| {
         let mut model = Model::new();
         for action in &actions {
             model.step(action);
-            let log = &model.rig.as_ref().unwrap().log;
+            let Rig { log, writer, .. } = model.rig.as_ref().unwrap();
             assert_eq!(Content::of_log(log), model.content());
+            waited.set(waited.get() + u32::from(writer.waits_for_space()));
+            model.check_synced();
         }
+        model.heal();
         model.end(None, None);
-    }
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
+    assert!(waited.get() >= cases() / 4, "the disk was full after {} actions", waited.get());
 }

@@ -8,11 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{EngineError, StateEngine, Writes};
+use super::sled_files::SledFiles;
+use super::sled_nudge::SledNudge;
+use super::{EngineError, StateEngine, Verified, Writes};
 
 /// sled in a directory of its own.
 pub struct SledEngine {
     db: sled::Db,
+    files: SledFiles,
+    nudge: SledNudge,
 }
 
 impl SledEngine {
@@ -25,12 +29,17 @@ impl SledEngine {
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)
+            .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None)
             .print_profile_on_drop(false);
         let mut tries = 0;
         loop {
             match catch_unwind(AssertUnwindSafe(|| config.open())) {
-                Ok(Ok(db)) => return Ok(Self { db }),
+                Ok(Ok(db)) => {
+                    let nudge = SledNudge::start(db.clone());
+                    let nudge = nudge.map_err(|error| EngineError(error.to_string()))?;
+                    return Ok(Self { db, files: SledFiles::new(path), nudge });
+                }
                 // Whoever held the files a moment ago, or a child it is just starting, still has
                 // sled's lock; that the directory is ours the data directory's own lock says.
                 Ok(Err(error)) if is_locked(&error) && tries < LOCK_TRIES_MAX => {
@@ -44,14 +53,33 @@ impl SledEngine {
     }
 }
 
+impl SledEngine {
+    /// Looks at a key once for every [`TOUCH_BYTES`] that were read or written there.
+    ///
+    /// sled takes notice of what was used only when 64 uses have queued in one of 256 queues, and
+    /// its leaves hold up to 16 items whatever their size. So 16,384 leaves that were used once
+    /// stay in memory, half a gigabyte of long values, however small the cache is meant to be.
+    /// More uses of the same leaf fill its queue sooner: the longer the values, the more.
+    fn touch(&self, key: &[u8], bytes: &mut usize) -> Result<(), EngineError> {
+        while *bytes >= TOUCH_BYTES {
+            *bytes -= TOUCH_BYTES;
+            self.db.get(key).map_err(|error| failure(&error))?;
+        }
+        Ok(())
+    }
+}
+
 fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(io) if io.to_string().contains("could not acquire lock"))
 }
 
 impl StateEngine for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let value = self.db.get(key).map_err(|error| failure(&error))?;
-        Ok(value.map(|value| value.to_vec()))
+        let Some(value) = self.db.get(key).map_err(|error| failure(&error))? else {
+            return Ok(None);
+        };
+        self.touch(key, &mut value.len())?;
+        Ok(Some(value.to_vec()))
     }
 
     fn range(
@@ -67,25 +95,49 @@ impl StateEngine for SledEngine {
             Ok((key, value)) => Ok((key.to_vec(), value.to_vec())),
             Err(error) => Err(failure(&error)),
         };
-        self.db.range(from..to).take(limit).map(pair).collect()
+        let pairs: Vec<_> =
+            self.db.range(from..to).take(limit).map(pair).collect::<Result<_, _>>()?;
+        let mut bytes = 0;
+        for (key, value) in &pairs {
+            bytes += value.len();
+            self.touch(key, &mut bytes)?;
+        }
+        Ok(pairs)
     }
 
     fn write(&self, writes: Writes) -> Result<(), EngineError> {
         let mut batch = sled::Batch::default();
+        let mut touches = Vec::new();
+        let mut bytes = 0;
         for (key, value) in writes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+            let Some(value) = value else {
+                batch.remove(key);
+                continue;
+            };
+            bytes += value.len();
+            if bytes >= TOUCH_BYTES {
+                touches.push((key.clone(), std::mem::take(&mut bytes)));
             }
+            batch.insert(key, value);
         }
-        self.db.apply_batch(batch).map_err(|error| failure(&error))
+        let _writing = self.nudge.writing();
+        self.db.apply_batch(batch).map_err(|error| failure(&error))?;
+        touches.into_iter().try_for_each(|(key, mut bytes)| self.touch(&key, &mut bytes))
     }
 
     fn flush(&self) -> Result<(), EngineError> {
+        let _writing = self.nudge.writing();
         self.db.flush().map(|_| ()).map_err(|error| failure(&error))
     }
 
+    fn verify(&self, bytes_max: usize) -> Result<Verified, EngineError> {
+        let settle = || self.flush().map_err(std::io::Error::other);
+        let verified = self.files.verify(bytes_max, &settle);
+        verified.map_err(|error| EngineError(error.to_string()))
+    }
+
     fn clear(&self) -> Result<(), EngineError> {
+        let _writing = self.nudge.writing();
         self.db.clear().map_err(|error| failure(&error))
     }
 
@@ -98,7 +150,11 @@ fn failure(error: &sled::Error) -> EngineError {
     EngineError(error.to_string())
 }
 
+/// sled's own choice, said aloud because its files are read without it.
+pub(super) const SEGMENT_BYTES: usize = 512 << 10;
 /// Pages sled keeps in memory.
-const CACHE_BYTES: u64 = 64 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
+/// A part of a long value has four times this.
+const TOUCH_BYTES: usize = 1 << 10;
 const LOCK_TRIES_MAX: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);

@@ -3,8 +3,11 @@
 mod crash;
 mod golden;
 mod model;
+mod pauses;
 mod replace;
+mod restore;
 mod rules;
+mod scrub;
 mod sessions;
 mod threads;
 

@@ -238,9 +238,7 @@ impl Shared {
         }
         match reply.seen.as_ref().and_then(|seen| self.on_disk().lack(seen)) {
             None => Ok(()),
-            Some(lack) => {
-                Err(StaysOut { why: Out::RolledBack, text: rolled_back(node_id, &lack) })
-            }
+            Some(lack) => Err(StaysOut { why: Out::RolledBack, text: rolled_back(node_id, &lack) }),
         }
     }
 
@@ -252,7 +250,8 @@ impl Shared {
         let first = self.log.state().purged.map_or(0, |id| id.index + 1);
         if from < first {
             // A damaged one still says whom to ask.
-            let header = self.on_disk().newest_snapshot().or_else(|| self.snapshots.damaged_headers().pop());
+            let header =
+                self.on_disk().newest_snapshot().or_else(|| self.snapshots.damaged_headers().pop());
             let header = header.unwrap_or_default();
             newest = header.membership.and_then(|stored| stored.membership).or(newest);
             from = header.last_log_id.map_or(from, |id| id.index + 1);

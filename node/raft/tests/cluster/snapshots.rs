@@ -67,9 +67,16 @@ fn a_newer_leaders_snapshot_replaces_the_one_that_is_being_received() {
 }
 
 /// Flips a byte in the middle of every snapshot of a node.
-fn damage(disk: &MemoryDisk) -> usize {
+pub(crate) fn damage(disk: &MemoryDisk) -> usize {
+    damage_newest(disk, usize::MAX)
+}
+
+/// The same, of so many of the newest ones.
+fn damage_newest(disk: &MemoryDisk, most: usize) -> usize {
     let mut damaged = 0;
-    for name in disk.list("snapshots").expect("the directory") {
+    let mut names = disk.list("snapshots").expect("the directory");
+    names.sort_unstable();
+    for name in names.into_iter().rev().take(most) {
         let path = format!("snapshots/{name}");
         let file = disk.open(&path, Open::Existing).expect("it is there");
         let middle = file.len().expect("a length") / 2;
@@ -172,4 +179,38 @@ fn a_damaged_snapshot_beside_a_whole_log_does_no_harm() {
         cluster.write("a", "1").await;
         assert_eq!(cluster.read(2, "k0").await.as_deref(), Some("0"));
     });
+}
+
+/// The files turned bad after they were verified, so the leader finds out only as it sends one. What
+/// it sends next is new: an older one would end before its log begins.
+#[test]
+fn a_leader_whose_stored_snapshots_turn_out_bad_builds_another() {
+    for (seed, most) in [(980, usize::MAX), (981, 1)] {
+        simulate(seed, async |mut cluster| {
+            (cluster.snapshot_entries, cluster.keep_entries) = (50, 10);
+            cluster.form(3).await;
+            let leader = cluster.leader().await;
+            let lagging = 1 + leader % 3;
+            cluster.stop(lagging).await;
+            write_many(&cluster, 0..150).await;
+            cluster.sleep(Duration::from_secs(2)).await;
+            write_many(&cluster, 150..300).await;
+            cluster.sleep(Duration::from_secs(2)).await;
+            assert!(damage_newest(&cluster.disk(leader), most) > 0, "it had a snapshot");
+            cluster.start(lagging).await.set_readiness(Readiness::Ready);
+            assert_eq!(cluster.raft(leader).status().fatal, None);
+            cluster
+                .eventually("the log's end", |cluster| {
+                    let applied = |id| cluster.raft(id).status().applied_index;
+                    (applied(lagging) >= applied(leader)).then_some(())
+                })
+                .await;
+            assert_eq!(cluster.raft(leader).status().fatal, None);
+            assert_eq!(cluster.leader().await, leader);
+            assert_eq!(cluster.read(lagging, "k0").await.as_deref(), Some("0"));
+            assert!((2..=3).contains(&cluster.router.snapshot_calls()));
+            let names = cluster.disk(leader).list("snapshots").expect("the directory");
+            assert!(names.iter().any(|name| name.ends_with(".snapshot")), "{names:?}");
+        });
+    }
 }

@@ -72,6 +72,7 @@ pub enum SnapshotError {
 
 /// What [`SnapshotStore::newest`] found.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub enum Newest {
     /// No snapshot was ever stored.
     None,

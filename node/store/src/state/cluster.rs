@@ -98,8 +98,8 @@ impl ClusterStep<'_, '_> {
         let chunk = chunk.chunk.as_ref().expect("the limits ask for one");
         match restore.step(chunk, self.now_ms) {
             Step::Taken(next, writes) => {
-                self.shared.engine.write(writes)?;
-                Ok(Effect::applied(self.id.index, Some(Arc::new(next))))
+                self.shared.engine.write_in_parts(writes)?;
+                Ok(Effect::applied(self.id.index, Some(next)))
             }
             Step::Again => Ok(Effect::applied(self.id.index, self.restore)),
             Step::Misfit => Ok(Effect::only(Outcome::RestoreFailed, None)),

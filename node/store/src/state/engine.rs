@@ -3,7 +3,7 @@
 pub(super) mod memory;
 pub(super) mod sled;
 mod sled_files;
-mod sled_nudge;
+mod sled_watch;
 
 /// Pairs to write; a value of none deletes.
 pub type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -37,6 +37,24 @@ pub trait StateEngine: Send + Sync + 'static {
     /// Where the engine cannot write; what it holds then is unknown.
     fn write(&self, writes: Writes) -> Result<(), EngineError>;
 
+    /// As [`StateEngine::write`] for many pairs of which nothing counts before metadata names it:
+    /// in several batches.
+    ///
+    /// # Errors
+    /// As [`StateEngine::write`].
+    fn write_in_parts(&self, writes: Writes) -> Result<(), EngineError> {
+        let (mut part, mut bytes) = (Writes::new(), 0);
+        for (key, value) in writes {
+            bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+            part.push((key, value));
+            if bytes >= PART_BYTES || part.len() >= PART_PAIRS {
+                self.write(std::mem::take(&mut part))?;
+                bytes = 0;
+            }
+        }
+        if part.is_empty() { Ok(()) } else { self.write(part) }
+    }
+
     /// Asks for what was written to reach the disk.
     ///
     /// # Errors
@@ -63,6 +81,10 @@ pub trait StateEngine: Send + Sync + 'static {
     /// What it takes on disk.
     fn size_bytes(&self) -> u64;
 }
+
+/// A part of many pairs, by bytes and by number.
+const PART_BYTES: usize = 128 << 10;
+const PART_PAIRS: usize = 256;
 
 /// What [`StateEngine::verify`] came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -122,7 +122,7 @@ impl Shared {
                 slot.write(&mut writes, key, None, Some(before.as_ref().unwrap_or(&absent)));
             }
         }
-        self.engine.write(writes)?;
+        self.engine.write_in_parts(writes)?;
         let mut memory = self.write();
         match memory.undo.forget_spilled(revision, slot, &images) {
             Some(forgotten) => Ok(forgotten > 0),
@@ -165,7 +165,7 @@ impl Shared {
             let pairs = self.engine.range(&[number], &[number + 1], GARBAGE_BATCH)?;
             if !pairs.is_empty() {
                 let deletes = pairs.into_iter().map(|(key, _)| (key, None)).collect();
-                self.engine.write(deletes)?;
+                self.engine.write_in_parts(deletes)?;
                 return Ok(true);
             }
         }

@@ -73,7 +73,7 @@ impl Import {
         for record in chunk.records {
             self.stage_record(&mut writes, record)?;
         }
-        self.shared.engine.write(writes)?;
+        self.shared.engine.write_in_parts(writes)?;
         self.digest = digest;
         self.next_number += 1;
         Ok(())

@@ -141,8 +141,9 @@ pub(crate) fn bounds<'a>(
     (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to.max(from)))
 }
 
-/// A batch is closed once its records take this much: the engine needs some 50 ms for one.
-pub(crate) const BATCH_BYTES: usize = 1 << 20;
+/// A batch is closed once its records take this much: an applier that waits for one waits for some
+/// milliseconds, and the engine writes few segments for one.
+pub(crate) const BATCH_BYTES: usize = 128 << 10;
 /// What a record costs in memory beside its bytes: map node, two headers, reference counts.
 pub(crate) const RECORD_OVERHEAD_BYTES: usize = 160;
 

@@ -73,7 +73,7 @@ struct Sum {
 /// What became of a step.
 pub(crate) enum Step {
     /// It was taken, and these pairs are to be written before it counts.
-    Taken(Restore, Writes),
+    Taken(Arc<Restore>, Writes),
     /// It was taken before: its proposer did not hear of it.
     Again,
     /// It does not follow what came before, so the restore cannot succeed.
@@ -127,7 +127,7 @@ impl Restore {
             return Step::Again;
         }
         match self.stage(chunk, now_ms) {
-            Some((next, writes)) => Step::Taken(next, writes),
+            Some((next, writes)) => Step::Taken(Arc::new(next), writes),
             None => Step::Misfit,
         }
     }

@@ -37,6 +37,8 @@ struct Inner {
     heartbeats: BTreeMap<u64, u64>,
     read_index_calls: u64,
     snapshot_calls: u64,
+    /// How long each part of a snapshot takes, on top.
+    snapshot_delay: Duration,
 }
 
 impl Router {
@@ -110,6 +112,11 @@ impl Router {
 
     pub(crate) fn read_index_calls(&self) -> u64 {
         self.lock().read_index_calls
+    }
+
+    /// From now on each part of a snapshot that a leader sends takes this long.
+    pub(crate) fn slow_snapshots(&self, delay: Duration) {
+        self.lock().snapshot_delay = delay;
     }
 
     pub(crate) fn snapshot_calls(&self) -> u64 {
@@ -240,6 +247,8 @@ impl PeerTransport for Transport {
         parts: BoxStream<'static, v1::SnapshotPart>,
     ) -> BoxFuture<'static, Result<v1::SnapshotReply, PeerError>> {
         self.router.lock().snapshot_calls += 1;
+        let (clock, delay) = (self.router.ports.clock.clone(), self.router.lock().snapshot_delay);
+        let parts = parts.then(move |part| clock.sleep(delay).map(|()| part)).boxed();
         let parts = self.router.hop(self.from, target.node_id, parts);
         self.call(target.node_id, move |raft: Raft| {
             async move { raft.on_snapshot(parts).await }.boxed()

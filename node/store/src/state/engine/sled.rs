@@ -6,17 +6,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::sled_files::SledFiles;
-use super::sled_nudge::SledNudge;
+use super::sled_watch::{SledWatch, end_process};
 use super::{EngineError, StateEngine, Verified, Writes};
 
 /// sled in a directory of its own.
 pub struct SledEngine {
     db: sled::Db,
     files: SledFiles,
-    nudge: SledNudge,
+    watch: SledWatch,
+    /// One batch at a time, see [`SledWatch`].
+    turn: Mutex<()>,
 }
 
 impl SledEngine {
@@ -36,9 +39,10 @@ impl SledEngine {
         loop {
             match catch_unwind(AssertUnwindSafe(|| config.open())) {
                 Ok(Ok(db)) => {
-                    let nudge = SledNudge::start(db.clone());
-                    let nudge = nudge.map_err(|error| EngineError(error.to_string()))?;
-                    return Ok(Self { db, files: SledFiles::new(path), nudge });
+                    let watch = SledWatch::start(PATIENCE, end_process)
+                        .map_err(|error| EngineError(error.to_string()))?;
+                    let (files, turn) = (SledFiles::new(path), Mutex::default());
+                    return Ok(Self { db, files, watch, turn });
                 }
                 // Whoever held the files a moment ago, or a child it is just starting, still has
                 // sled's lock; that the directory is ours the data directory's own lock says.
@@ -120,13 +124,16 @@ impl StateEngine for SledEngine {
             }
             batch.insert(key, value);
         }
-        let _writing = self.nudge.writing();
+        let _turn = self.turn.lock().expect("sled's panics end the process");
+        let _writing = self.watch.writing();
         self.db.apply_batch(batch).map_err(|error| failure(&error))?;
+        // Before the next batch sled's pool is idle again.
+        self.db.flush().map_err(|error| failure(&error))?;
         touches.into_iter().try_for_each(|(key, mut bytes)| self.touch(&key, &mut bytes))
     }
 
     fn flush(&self) -> Result<(), EngineError> {
-        let _writing = self.nudge.writing();
+        let _writing = self.watch.writing();
         self.db.flush().map(|_| ()).map_err(|error| failure(&error))
     }
 
@@ -137,7 +144,7 @@ impl StateEngine for SledEngine {
     }
 
     fn clear(&self) -> Result<(), EngineError> {
-        let _writing = self.nudge.writing();
+        let _writing = self.watch.writing();
         self.db.clear().map_err(|error| failure(&error))
     }
 
@@ -150,6 +157,8 @@ fn failure(error: &sled::Error) -> EngineError {
     EngineError(error.to_string())
 }
 
+/// Forty times longer than any write was seen to take on a slow disk.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// sled's own choice, said aloud because its files are read without it.
 pub(super) const SEGMENT_BYTES: usize = 512 << 10;
 /// Pages sled keeps in memory.

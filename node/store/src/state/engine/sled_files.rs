@@ -209,7 +209,7 @@ fn parse(bytes: &[u8]) -> Option<(Segment, i64)> {
     let number =
         |at: usize| Some(i64::from_le_bytes(header[at..at + 8].try_into().ok()?) ^ i64::MAX);
     let (lsn, stable_lsn) = (number(4)?, number(12)?);
-    if lsn < 0 || lsn as usize % SEGMENT_BYTES != 0 {
+    if lsn < 0 || !(lsn as usize).is_multiple_of(SEGMENT_BYTES) {
         return None;
     }
     let (good, whole) = walk(bytes, lsn as u64 / SEGMENT_BYTES as u64);

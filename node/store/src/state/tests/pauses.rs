@@ -9,7 +9,7 @@ fn fill(state: &State, rows: u64, bytes: usize) {
     for number in 0..rows {
         let value = vec![number as u8; bytes];
         run(state, &writes(vec![put(&format!("d{}/{number}", number % 64), value)]));
-        if number % 64 == 0 {
+        if number.is_multiple_of(64) {
             state.flush().unwrap();
         }
     }
@@ -32,7 +32,7 @@ fn copy_under_writes(engine: Arc<dyn StateEngine>, rows: u64) {
             let number = rng() % (rows + rows / 4);
             let at = format!("d{}/{number}", number % 64);
             let long = vec![1; [10, 3_000, 9_000][(rng() % 3) as usize]];
-            let write = if rng() % 4 == 0 { delete(&at) } else { put(&at, long) };
+            let write = if rng().is_multiple_of(4) { delete(&at) } else { put(&at, long) };
             run(&state, &writes(vec![write]));
             assert!(state.shared.read().undo.bytes() <= 256 << 10);
         }

@@ -330,13 +330,13 @@ fn log(seed: u64) -> Vec<Entry> {
             _ => steps.push(commit(restore)),
         }
         for step in steps {
-            now_ms += if rng() % 40 == 0 { RESTORE_IDLE_MS_MAX } else { rng() % 500 };
+            now_ms += if rng().is_multiple_of(40) { RESTORE_IDLE_MS_MAX } else { rng() % 500 };
             commands.push(at_time(step, now_ms));
             for _ in 0..rng() % 3 {
                 let name = format!("d{}/{}", rng() % 4, rng() % 8);
                 let value = vec![rng() as u8; (rng() % 6_000) as usize];
                 let mut command = writes(vec![put(&name, value)]);
-                if rng() % 5 == 0 {
+                if rng().is_multiple_of(5) {
                     command.session = open_session((rng() % 4) as u8, "owner", 900);
                 }
                 commands.push(at_time(command, now_ms));

@@ -38,7 +38,7 @@ fn entries_applied_meanwhile_do_not_disturb_it() {
             for _ in 0..rng() % 3 {
                 run(&state, &change(&mut rng));
             }
-            if rng() % 4 == 0 {
+            if rng().is_multiple_of(4) {
                 state.flush().unwrap();
             }
             rounds += u32::from(state.scrub(&mut scrub, 1 + (rng() % 40) as usize).unwrap());
@@ -60,7 +60,7 @@ fn a_replaced_state_is_scrubbed_from_its_beginning() {
 
 #[test]
 fn every_flipped_bit_and_every_lost_record_is_found() {
-    for seed in 0..60 {
+    for seed in 0..60_u64 {
         let mut rng = numbers(seed);
         let engine = Arc::new(MemoryEngine::new());
         let state = open(&engine).unwrap();
@@ -72,7 +72,7 @@ fn every_flipped_bit_and_every_lost_record_is_found() {
         let (at, mut value) = pairs[(rng() % pairs.len() as u64) as usize].clone();
         let bit = rng() as usize % (value.len() * 8);
         value[bit / 8] ^= 1 << (bit % 8);
-        let damage = if seed % 2 == 0 { Some(value) } else { None };
+        let damage = if seed.is_multiple_of(2) { Some(value) } else { None };
         engine.write(vec![(at, damage)]).unwrap();
         assert!(matches!(round(&state, 10), Err(StateError::Damaged(_))), "seed {seed}");
     }
@@ -87,9 +87,9 @@ fn sleds_files_are_read_while_it_writes_them() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut rng = numbers(1);
-            for number in 0..4_000 {
+            for number in 0..4_000_u32 {
                 run(&state, &change(&mut rng));
-                if number % 8 == 0 {
+                if number.is_multiple_of(8) {
                     state.flush().unwrap();
                 }
             }
@@ -113,9 +113,9 @@ fn a_bit_that_flips_in_sleds_file_is_found_or_does_not_matter() {
         let directory = tempfile::tempdir().unwrap();
         let engine = Arc::new(SledEngine::open(directory.path()).unwrap());
         let state = State::open(Arc::clone(&engine) as Arc<dyn StateEngine>, ROOMY).unwrap();
-        for number in 0..150 {
+        for number in 0..150_u32 {
             run(&state, &change(&mut rng));
-            if number % 8 == 0 {
+            if number.is_multiple_of(8) {
                 state.flush().unwrap();
             }
         }

@@ -22,7 +22,7 @@ impl Spool {
     pub fn open(data_directory: &Path) -> io::Result<Self> {
         let directory = data_directory.join(NAME);
         match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(Self { directory }),
         }
     }

@@ -115,7 +115,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (csv, svg) = (folder.path().join("a.csv"), folder.path().join("a.svg"));
         let text = "seconds,phase,node,anonymous_kib,resident_kib,peak_kib\n\
-                    0.0,fill,1,1024,2048,2048\n0.1,fill,1,2048,2048,2048\n9.0,build,1,4096,1,1\n";
+                    0.0,fill,1,1024,2048,2048\n0.1,fill,1,2048,2048,2048\n9.0,build,1,4096,1,1\n\
+                    9.6,build,1,4096,1,1\n";
         std::fs::write(&csv, text).expect("written");
         draw(&csv, &svg).expect("drawn");
         let drawn = std::fs::read_to_string(&svg).expect("read");

@@ -58,6 +58,19 @@ impl Core {
         }
     }
 
+    /// Whether the request only reads, and reads the same on every node: one that cannot serve it
+    /// may hand it to the leader, and no outcome of that is unknown.
+    pub fn reads_anywhere(&self, request: &Request) -> bool {
+        let (operation, path) = (request.operation, &request.path);
+        let Ok(path) = CanonicalPath::new(path, operation) else { return false };
+        matches!(operation, Operation::Read | Operation::List)
+            && self.access_to(&path, operation) == Access::Read
+            && match self.mounts.current().route(&path, &self.engines) {
+                Ok(target) => target.reads_anywhere(),
+                Err(_) => true,
+            }
+    }
+
     pub(crate) fn access_to(&self, path: &CanonicalPath, operation: Operation) -> Access {
         match self.mounts.current().route(path, &self.engines) {
             Ok(target) => target.access(operation),

@@ -110,9 +110,11 @@ fn is_settled(code: ErrorCode) -> bool {
         | ErrorCode::PermissionDenied
         | ErrorCode::NotFound
         | ErrorCode::UnsupportedOperation
-        | ErrorCode::Conflict
-        | ErrorCode::TooLarge => true,
-        ErrorCode::Busy
+        | ErrorCode::Conflict => true,
+        // The request alone decides it, so a second run ends the same way, and what is refused for
+        // its size costs no entry.
+        ErrorCode::TooLarge
+        | ErrorCode::Busy
         | ErrorCode::DiskFull
         | ErrorCode::NotInitialized
         | ErrorCode::Sealed

@@ -139,6 +139,14 @@ impl Target {
         }
     }
 
+    /// Whether what a read of it answers is the same on every node.
+    pub(crate) fn reads_anywhere(&self) -> bool {
+        match self {
+            Self::System { route, .. } => route.reads_anywhere(),
+            Self::Mount { .. } => true,
+        }
+    }
+
     /// Whether the operation ends in a log entry of its own.
     pub(crate) fn writes_rows(&self, operation: Operation) -> bool {
         match self {

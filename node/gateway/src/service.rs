@@ -47,6 +47,9 @@ pub struct NodeStatus {
     pub member_api_addrs: Vec<String>,
     /// Whether this node set itself apart because its state differs from its peers'.
     pub quarantined: bool,
+    /// Why this node takes no part in its cluster, or not yet, and what to do. Empty where it takes
+    /// part, sealed or not.
+    pub reason: String,
     /// Whether this node, as leader, heard from a quorum lately, or as follower from a leader.
     pub has_quorum: bool,
 }

@@ -48,6 +48,8 @@ pub struct RaftParts {
     pub seen: SeenStore,
     /// Which start of this node this is.
     pub boot_counter: u64,
+    /// The members that let this node in, where it joined.
+    pub joined: v1::Membership,
     /// The way to the peers.
     pub transport: Arc<dyn PeerTransport>,
     /// Time, randomness, tasks.

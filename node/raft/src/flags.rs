@@ -19,6 +19,8 @@ pub(crate) struct Flags {
     fenced: AtomicBool,
     /// As a peer told it; never taken back.
     rolled_back: AtomicBool,
+    /// By the observer, where Raft's core ended without a word.
+    died: AtomicBool,
     /// Raised by shutdown, quarantine and fencing.
     stopped: Progress,
     /// Monotonic milliseconds at which a leader or a candidate worth a vote was last heard.
@@ -31,6 +33,7 @@ impl Flags {
             readiness: AtomicU8::new(SEALED),
             slow_disk: AtomicBool::new(false),
             quarantined: AtomicBool::new(false),
+            died: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
             rolled_back: AtomicBool::new(false),
             stopped: Progress::default(),
@@ -98,6 +101,14 @@ impl Flags {
 
     pub(crate) fn roll_back(&self) {
         self.rolled_back.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn died(&self) -> bool {
+        self.died.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn die(&self) {
+        self.died.store(true, Ordering::Release);
     }
 
     pub(crate) fn stopping(&self) -> bool {

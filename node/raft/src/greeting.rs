@@ -13,7 +13,7 @@
 //! log: before a leader spoke nobody knows how much of that is committed.
 //!
 //! **Who is asked.** The members of the newest membership in the log, committed or not, else of
-//! the state or the newest snapshot. It is the one that Raft will count votes by; and should its
+//! the state or the newest snapshot, else those that let the node in. It is the one that Raft will count votes by; and should its
 //! entry be truncated, the one before it differs by a single change, so that their quorums meet.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +63,7 @@ pub struct Greeter {
 struct Shared {
     node_id: u64,
     boot_counter: u64,
+    joined: v1::Membership,
     heartbeat: Duration,
     election_timeout_max: Duration,
     log: Log,
@@ -81,6 +82,7 @@ impl Greeter {
         let shared = Shared {
             node_id: config.node_id,
             boot_counter: parts.boot_counter,
+            joined: parts.joined.clone(),
             heartbeat: config.heartbeat,
             election_timeout_max: config.election_timeout_max,
             log: parts.log.clone(),
@@ -140,8 +142,8 @@ impl Greeter {
     }
 
     /// Greets the members that this node knows, until a quorum of the voters, itself included, has
-    /// answered that it may take part. A learner, a single voter and a node that knows nobody wait
-    /// for no one. May be dropped at any moment.
+    /// answered that it may take part. A learner waits for one answer, a single voter and a node that
+    /// knows nobody for none. May be dropped at any moment.
     ///
     /// # Errors
     /// It must not: a peer saw more of it, or knows a later epoch without it.
@@ -256,7 +258,8 @@ impl Shared {
             newest = header.membership.and_then(|stored| stored.membership).or(newest);
             from = header.last_log_id.map_or(from, |id| id.index + 1);
         }
-        Known::of(self.newest_in_log(from.max(first)).or(newest).unwrap_or_default())
+        let newest = self.newest_in_log(from.max(first)).or(newest);
+        Known::of(newest.unwrap_or_else(|| self.joined.clone()))
     }
 
     fn newest_in_log(&self, mut from: u64) -> Option<v1::Membership> {
@@ -319,14 +322,14 @@ impl Known {
         others.map(|(id, member)| Target { node_id: *id, member: member.clone() }).collect()
     }
 
-    /// A node that does not vote needs nobody's leave.
+    /// A node that does not vote needs nobody's leave, but somebody who knows it: by what its own
+    /// disk says it may never have voted, and its peers know better.
     fn is_quorum(&self, answered: &BTreeSet<u64>, node_id: u64) -> bool {
         let votes = self.configs.iter().any(|voters| voters.contains(&node_id));
-        !votes
-            || self
-                .configs
-                .iter()
-                .all(|voters| voters.intersection(answered).count() * 2 > voters.len())
+        if !votes {
+            return answered.len() > 1 || self.peers(node_id).is_empty();
+        }
+        self.configs.iter().all(|voters| voters.intersection(answered).count() * 2 > voters.len())
     }
 }
 
@@ -360,11 +363,12 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_vote_waits_for_nobody() {
-        assert!(quorum(&known(&[&[1, 2, 3]], &[4]), 4, &[]));
+    fn who_does_not_vote_waits_for_one() {
+        assert!(!quorum(&known(&[&[1, 2, 3]], &[4]), 4, &[]));
+        assert!(quorum(&known(&[&[1, 2, 3]], &[4]), 4, &[2]));
         assert!(quorum(&known(&[&[1]], &[]), 1, &[]));
         assert!(quorum(&known(&[], &[]), 1, &[]));
-        assert!(quorum(&known(&[&[1, 2, 3]], &[]), 9, &[]));
+        assert!(!quorum(&known(&[&[1, 2, 3]], &[]), 9, &[]));
     }
 
     #[test]

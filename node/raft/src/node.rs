@@ -199,6 +199,11 @@ impl<R: AsyncRuntime> Consensus for Node<R> {
         status.unfit = self.flags.unfit();
         status.epoch = self.epoch.get();
         status.applied_index = status.applied_index.max(self.applied.get());
+        if self.flags.died() {
+            let silent = || "its core ended without a word; the log says more".to_owned();
+            status.fatal = Some(status.fatal.unwrap_or_else(silent));
+            status.is_leader = false;
+        }
         if self.flags.stopping() {
             // It ended because it was told to.
             status.fatal = None;

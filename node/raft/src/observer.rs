@@ -29,6 +29,10 @@ pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
         }
         node.pause(OBSERVE_INTERVAL).await;
     }
+    // A core that panicked leaves metrics that look alive.
+    if !node.flags.stopping() {
+        node.flags.die();
+    }
     node.changes.bump();
     if let Some(fatal) = node.status().fatal {
         tracing::error!(fatal, "raft has ended by itself; the process must end and be looked at");

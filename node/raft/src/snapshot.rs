@@ -5,10 +5,11 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use conclave_proto::v1;
 use conclave_proto::v1::snapshot_part::Part;
-use conclave_store::snapshot::{SnapshotReader, SnapshotStore};
+use conclave_store::snapshot::{SnapshotError, SnapshotReader, SnapshotStore};
 use conclave_store::state::{Export, State, StateError};
 use futures::StreamExt;
 use openraft::{AsyncRuntime, RaftSnapshotBuilder};
@@ -62,6 +63,7 @@ pub(crate) fn served_parts(
 /// Holds the state as it was when building was decided on, while applies go on.
 pub(crate) struct SnapshotBuilder<R> {
     export: Option<Result<Export, StateError>>,
+    state: State,
     snapshots: SnapshotStore,
     cluster_id: Vec<u8>,
     runtime: PhantomData<fn() -> R>,
@@ -69,21 +71,61 @@ pub(crate) struct SnapshotBuilder<R> {
 
 impl<R> SnapshotBuilder<R> {
     pub(crate) fn new(state: &State, snapshots: SnapshotStore, cluster_id: Vec<u8>) -> Self {
-        Self { export: Some(state.export()), snapshots, cluster_id, runtime: PhantomData }
+        let export = Some(state.export());
+        Self { export, state: state.clone(), snapshots, cluster_id, runtime: PhantomData }
     }
 }
 
 impl<R: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<R>> for SnapshotBuilder<R> {
     type SnapshotData = StoredSnapshot;
 
+    /// An error here ends Raft, and a full disk is none that should: the copy is begun anew until
+    /// there is space, or no restore that it would lack.
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let export = self.export.take().ok_or_else(|| io::Error::other("a builder builds once"))?;
-        let export = export.map_err(io::Error::other)?;
-        let (snapshots, cluster_id) = (self.snapshots.clone(), self.cluster_id.clone());
-        let reader = blocking::run::<R, _>(move || save(&snapshots, export, &cluster_id)).await??;
-        StoredSnapshot::into_snapshot(reader)
+        loop {
+            let export = self.export.take().unwrap_or_else(|| self.state.export());
+            let export = match export {
+                Err(StateError::Restoring) => {
+                    R::sleep(BUILD_PAUSE).await;
+                    continue;
+                }
+                export => export.map_err(io::Error::other)?,
+            };
+            let (snapshots, cluster_id) = (self.snapshots.clone(), self.cluster_id.clone());
+            match blocking::run::<R, _>(move || store(&snapshots, export, &cluster_id)).await? {
+                Ok(reader) => return StoredSnapshot::into_snapshot(reader),
+                Err(error) if passes(&error) => {
+                    tracing::warn!(%error, "the snapshot is begun anew");
+                    R::sleep(BUILD_PAUSE).await;
+                }
+                Err(error) => return Err(into_io(error)),
+            }
+        }
     }
 }
+
+/// A full disk gets space again; a state that was replaced under the copy is copied again.
+fn passes(error: &SnapshotError) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    match error {
+        SnapshotError::Io(error) => matches!(error.kind(), StorageFull | QuotaExceeded),
+        SnapshotError::State(error) => {
+            matches!(error, StateError::ViewExpired | StateError::Restoring)
+        }
+        _ => false,
+    }
+}
+
+/// Keeps the kind of an error of the disk.
+fn into_io(error: SnapshotError) -> io::Error {
+    match error {
+        SnapshotError::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+/// Between two tries to build a snapshot.
+const BUILD_PAUSE: Duration = Duration::from_millis(500);
 
 /// Writes an export as the newest snapshot and opens it.
 pub(crate) fn save(
@@ -91,8 +133,16 @@ pub(crate) fn save(
     export: Export,
     cluster_id: &[u8],
 ) -> io::Result<SnapshotReader> {
+    store(snapshots, export, cluster_id).map_err(into_io)
+}
+
+fn store(
+    snapshots: &SnapshotStore,
+    export: Export,
+    cluster_id: &[u8],
+) -> Result<SnapshotReader, SnapshotError> {
     // Not the newest one there is: a peer's may arrive meanwhile, and it is not installed yet.
-    let reader = snapshots.save(export, cluster_id).map_err(io::Error::other)?;
+    let reader = snapshots.save(export, cluster_id)?;
     let header = reader.header();
     let index = header.last_log_id.map_or(0, |id| id.index);
     metrics::counter!("conclave_snapshots_total").increment(1);

@@ -20,11 +20,19 @@ use crate::node::Node;
 /// What was seen is on disk at most this much later.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs until the node stops.
+/// Runs until the node stops. What followers acknowledged is noted every heartbeat: one that dies
+/// now asks for it before the next second is over.
 pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
+    let clock = node.ports.clock.clone();
+    let mut save_at = clock.monotonic() + SAVE_INTERVAL;
     while !node.flags.stopping() {
-        node.pause(SAVE_INTERVAL).await;
+        node.pause(node.config.heartbeat).await;
         note_followers(&node);
+        let now = clock.monotonic();
+        if now < save_at {
+            continue;
+        }
+        save_at = now + SAVE_INTERVAL;
         let seen = node.seen.clone();
         match blocking::run::<R, _>(move || seen.save()).await {
             Ok(Ok(())) => {}

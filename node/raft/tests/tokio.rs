@@ -156,6 +156,7 @@ async fn open(directory: &Path) -> Node {
     let state = State::open(Arc::new(MemoryEngine::new()), config).expect("the state opens");
     let seen = conclave_store::seen::SeenStore::open(disk.clone()).expect("a good disk");
     let parts = RaftParts {
+        joined: conclave_proto::v1::Membership::default(),
         seen,
         boot_counter: 1,
         log: log.clone(),

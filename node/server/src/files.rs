@@ -2,7 +2,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -21,6 +23,17 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// The operating system's, with the path.
 pub fn make_private_dir(path: &Path) -> anyhow::Result<()> {
     make_dirs(path).with_context(|| format!("making {}", path.display()))
+}
+
+/// What the files below `directory` take on the disk. Links are not followed.
+pub(crate) fn bytes_in(directory: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        bytes += if found.is_dir() { bytes_in(&entry.path())? } else { found.blocks() * 512 };
+    }
+    Ok(bytes)
 }
 
 /// Replaces `path` by a file of mode 0600 with `bytes`, durably and whatever the umask: after a

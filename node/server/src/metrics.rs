@@ -78,11 +78,12 @@ const GAUGES: [Description; 11] = [
     ("conclave_snapshot_last_index", Unit::Count, "The last entry in the newest own snapshot"),
 ];
 
-const COUNTERS: [Description; 8] = [
+const COUNTERS: [Description; 9] = [
     ("conclave_state_scrub_rounds_total", Unit::Count, "Whole rounds of the scrub"),
     ("conclave_log_written_bytes_total", Unit::Bytes, "Written to the Raft log"),
     ("conclave_snapshots_total", Unit::Count, "Own snapshots built"),
     ("conclave_raft_read_barrier_rounds_total", Unit::Count, "Rounds that reads waited for"),
+    ("conclave_reads_handed_on_total", Unit::Count, "Reads that this node could not serve itself"),
     ("conclave_core_lost_races_total", Unit::Count, "Commits that began again after a lost race"),
     ("conclave_http_requests_total", Unit::Count, "Requests by door, route template and status"),
     ("conclave_peer_handshakes_total", Unit::Count, "TLS handshakes on the peer port by outcome"),

@@ -74,7 +74,7 @@ impl Cluster {
     pub(crate) async fn form(&self) -> Result<(), Violation> {
         let failed = |what: String| Violation::new("a cluster forms", what);
         let founder = &self.machines[0];
-        founder.become_node(1);
+        founder.become_node(1, None);
         founder.start();
         if !self.eventually(FORM_MAX, || founder.running().is_some()).await {
             return Err(failed("the founder does not start".to_owned()));
@@ -167,6 +167,9 @@ impl Cluster {
             if self.is_whole() {
                 return true;
             }
+            if self.world.clock.elapsed() + HEAL_MAX / 2 > end {
+                self.give_up_the_silent();
+            }
             self.keep_started();
             let mended = self.plant == Some(Plant::SkippedFsync) || self.mend_step().await;
             let pause = if mended { POLL } else { POLL * 10 };
@@ -174,6 +177,19 @@ impl Cluster {
             self.observe();
         }
         false
+    }
+
+    /// A node that waits for members who were all replaced waits for ever, and says so: an operator
+    /// wipes it, where the others serve.
+    fn give_up_the_silent(&self) {
+        if self.leader().is_none() {
+            return;
+        }
+        for machine in self.members() {
+            if machine.running().is_none() && machine.node_id().is_some() {
+                machine.wipe();
+            }
+        }
     }
 
     /// Nodes that serve: all, except those whose disk was refused.

@@ -15,7 +15,7 @@ mod links;
 mod members;
 mod power;
 
-pub(crate) use disks::break_disks;
+pub(crate) use disks::{break_disks, roll_one_back};
 pub(crate) use links::break_links;
 pub(crate) use members::change_members;
 pub(crate) use power::cut_power;

@@ -226,12 +226,13 @@ impl Machine {
     }
 
     /// Gives a machine with an empty disk a place in the cluster.
-    pub(crate) fn become_node(&self, node_id: u64) {
+    pub(crate) fn become_node(&self, node_id: u64, joined: Option<v1::Membership>) {
         let identities = IdentityStore::open(Arc::new(self.disk())).expect("a new disk opens");
         let identity = Identity {
             cluster_id: CLUSTER_ID.to_vec().into(),
             node_id,
             node_name: self.name(),
+            joined,
             ..Identity::default()
         };
         identities.save(&identity).expect("a new disk takes an identity");
@@ -411,6 +412,11 @@ impl Machine {
         let last = self.running().and_then(|running| running.log.state().last);
         let mut inner = self.lock();
         inner.copy = Some((copy_of(&inner.disk), last.map_or(u64::MAX, |id| id.index)));
+    }
+
+    /// Whether a copy of its disk was kept, of this life of it.
+    pub(crate) fn has_copy(&self) -> bool {
+        self.lock().copy.is_some()
     }
 
     /// What was done to its disk has passed; a spoiled one stays so.

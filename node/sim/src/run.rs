@@ -77,6 +77,9 @@ impl Run {
         if cluster.goes_on() {
             cluster.heal().await;
         }
+        if cluster.goes_on() && !cluster.has_lost_its_quorum() && self.plant.is_none() {
+            faults::roll_one_back(&cluster, self.seed).await;
+        }
         if cluster.goes_on() && !cluster.has_lost_its_quorum() {
             verify(&cluster, self.seed).await;
         }

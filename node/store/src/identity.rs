@@ -34,7 +34,7 @@ const OUT_TEXT_BYTES_MAX: usize = 4 << 10;
 pub const FORMAT_VERSION: u32 = 1;
 
 /// Who a node is in which cluster. Never changed once it is set, but for the name.
-#[derive(Clone, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct Identity {
     /// The cluster it belongs to.
     #[prost(bytes = "bytes", tag = "1")]
@@ -48,6 +48,9 @@ pub struct Identity {
     /// The format of the data directory; [`IdentityStore::save`] fills it in.
     #[prost(uint32, tag = "4")]
     pub format_version: u32,
+    /// The members that let it in: whom to greet, should the rest of its disk be gone.
+    #[prost(message, optional, tag = "5")]
+    pub joined: Option<crate::v1::Membership>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -3,7 +3,7 @@
 use crate::{check, step};
 
 /// Seeds that every change runs.
-const SIM_SEEDS: &str = "250";
+const SIM_SEEDS: &str = "200";
 /// Within this many seeds each planted bug must be found.
 const PLANT_SEEDS: &str = "1000";
 

@@ -58,6 +58,9 @@ fn rows(status: &NodeStatus) -> Vec<Vec<String>> {
         ("Raft Committed Index", status.committed_index.to_string()),
         ("Raft Applied Index", status.applied_index.to_string()),
     ]);
+    if !status.reason.is_empty() {
+        rows.push(("Takes No Part", status.reason.clone()));
+    }
     rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect()
 }
 
@@ -74,7 +77,7 @@ fn leads(status: &NodeStatus) -> bool {
 }
 
 fn document(status: &NodeStatus) -> Value {
-    json!({
+    let mut document = json!({
         "type": status.seal_type,
         "initialized": status.initialized,
         "sealed": status.sealed,
@@ -97,7 +100,11 @@ fn document(status: &NodeStatus) -> Value {
         "raft_committed_index": status.committed_index,
         "raft_applied_index": status.applied_index,
         "member_addresses": status.member_api_addrs,
-    })
+    });
+    if !status.reason.is_empty() {
+        document["reason"] = status.reason.as_str().into();
+    }
+    document
 }
 
 /// The node is sealed.
@@ -129,6 +136,7 @@ mod tests {
             committed_index: 17,
             applied_index: 17,
             member_api_addrs: vec!["https://127.0.0.1:8200".into()],
+            reason: String::new(),
         }
     }
 
@@ -145,5 +153,13 @@ mod tests {
         let table = render(&status(true), Format::Table);
         assert_eq!(table.code, 2);
         golden::check("output/status-sealed.txt", &table.text);
+    }
+
+    #[test]
+    fn a_node_that_stays_out_says_why() {
+        let reason = "a peer saw more of this node than its data directory holds; rejoin it";
+        let status = NodeStatus { reason: reason.into(), ..status(true) };
+        golden::check("output/status-out.txt", &render(&status, Format::Table).text);
+        golden::check("output/status-out.json", &render(&status, Format::Json).text);
     }
 }

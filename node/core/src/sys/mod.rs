@@ -35,6 +35,8 @@ pub(crate) struct SysRoute {
 enum Kind {
     /// Reads, on any node.
     Reads,
+    /// Reads what only the node that was asked can tell.
+    ReadsHere,
     /// Acts on the node that was asked.
     ActsHere,
     /// Acts on the cluster, from the leader, by other means than rows.
@@ -76,6 +78,11 @@ impl SysRoute {
 
     pub(crate) fn writes_rows(&self, operation: Operation) -> bool {
         self.kind == Kind::WritesRows && self.takes(operation)
+    }
+
+    /// Whether another node's answer is as good as this one's.
+    pub(crate) fn reads_anywhere(&self) -> bool {
+        self.kind == Kind::Reads
     }
 
     /// Whether [`Core::admit`] lets a caller of this operation through.
@@ -144,7 +151,7 @@ const fn route(
 }
 
 const ROUTES: &[SysRoute] = {
-    use Kind::{ActsHere, ActsOnCluster, Reads, Streams, WritesRows};
+    use Kind::{ActsHere, ActsOnCluster, Reads, ReadsHere, Streams, WritesRows};
     use Operation::{Read, Write};
     &[
         route("seal", "sys/seal", Write, ActsHere, Handler::Seal),
@@ -198,7 +205,7 @@ const ROUTES: &[SysRoute] = {
             WritesRows,
             Handler::JoinToken,
         ),
-        route("metrics", "sys/metrics", Read, Reads, Handler::Metrics),
+        route("metrics", "sys/metrics", Read, ReadsHere, Handler::Metrics),
         route("sessions/open", "sys/sessions/open", Write, WritesRows, Handler::SessionOpen),
         route("sessions/close", "sys/sessions/close", Write, WritesRows, Handler::SessionClose),
         route("internal/ui/mounts", "sys/internal/ui/mounts", Read, Reads, Handler::UiMounts),

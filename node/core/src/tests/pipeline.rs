@@ -146,6 +146,61 @@ fn row_054_what_is_too_large_is_not_proposed() {
     assert_eq!(bench.ledger.revision(), before);
 }
 
+/// The same where the request carries an id: nothing of it is remembered, so the id is still free.
+#[test]
+fn row_054_what_is_too_large_is_not_proposed_with_an_id_either() {
+    let bench = Bench::new();
+    let session = bench.open_session();
+    let (before, commits) = (bench.ledger.revision(), bench.ledger.commits.load(Ordering::Relaxed));
+    for bytes in [1 << 20, 2 << 20] {
+        let large = json!({"data": {"value": "x".repeat(bytes)}});
+        let large = bench.tagged(Operation::Write, "secret/data/app", &large, &session, 1);
+        for _ in 0..2 {
+            assert_eq!(code(bench.send(&large)), ErrorCode::TooLarge);
+        }
+    }
+    assert_eq!(bench.ledger.revision(), before);
+    assert_eq!(bench.ledger.commits.load(Ordering::Relaxed), commits);
+    let small = bench.tagged(Operation::Write, "secret/data/app", &value(1), &session, 1);
+    assert!(bench.send(&small).unwrap().revision > before);
+}
+
+/// What a version may hold: its JSON as it was sent, 4 bytes below the largest value.
+#[test]
+fn the_longest_value_comes_back_and_one_byte_more_is_refused() {
+    let bench = Bench::new();
+    let longest = conclave_barrier::VALUE_BYTES_MAX - 4;
+    let data = |bytes: usize| json!({"value": "x".repeat(bytes - r#"{"value":""}"#.len())});
+    bench.write("secret/data/app", &json!({"data": data(longest)})).unwrap();
+    let read = bench.read("secret/data/app").unwrap();
+    assert!(read["data"] == data(longest), "another value came back");
+    let before = bench.ledger.revision();
+    let longer = json!({"data": data(longest + 1)});
+    assert_eq!(code(bench.write("secret/data/app", &longer)), ErrorCode::TooLarge);
+    assert_eq!(bench.ledger.revision(), before);
+}
+
+#[test]
+fn only_what_reads_the_same_everywhere_may_be_read_elsewhere() {
+    let bench = Bench::new();
+    let anywhere =
+        |operation, path| bench.core.reads_anywhere(&bench.request(operation, path, b"{}"));
+    assert!(anywhere(Operation::Read, "secret/data/app"));
+    assert!(anywhere(Operation::List, "secret/metadata/"));
+    assert!(anywhere(Operation::Read, "sys/mounts"));
+    assert!(anywhere(Operation::Read, "not-here-yet/data/app"));
+    for (operation, path) in [
+        (Operation::Write, "secret/data/app"),
+        (Operation::Write, "sys/seal"),
+        (Operation::Write, "sys/step-down"),
+        (Operation::Read, "sys/metrics"),
+        (Operation::Read, "sys/storage/raft/snapshot"),
+        (Operation::Read, "secret//data"),
+    ] {
+        assert!(!anywhere(operation, path), "{operation:?} {path}");
+    }
+}
+
 #[test]
 fn a_write_without_an_entry_is_answered_behind_a_read_barrier() {
     let bench = Bench::new();

@@ -219,6 +219,7 @@ fn status_message(status: NodeStatus) -> NodeStatusResponse {
         committed_index: status.committed_index,
         applied_index: status.applied_index,
         member_api_addrs: status.member_api_addrs,
+        reason: status.reason,
     }
 }
 

@@ -27,6 +27,7 @@ impl HttpDoor {
             version: API_VERSION,
             cluster_name: &status.cluster_name,
             cluster_id: &status.cluster_id,
+            reason: &status.reason,
         })?;
         let bodiless = code == StatusCode::NO_CONTENT || code == StatusCode::NOT_MODIFIED;
         Ok(json_answer(code, if bodiless { Bytes::new() } else { body }))
@@ -74,6 +75,7 @@ pub(super) fn seal_status_json(status: &NodeStatus) -> Result<Bytes, Refusal> {
         cluster_id: &status.cluster_id,
         recovery_seal: opens_by_itself(status),
         storage_type: "raft",
+        reason: &status.reason,
     })
 }
 
@@ -142,6 +144,8 @@ struct Health<'a> {
     version: &'static str,
     cluster_name: &'a str,
     cluster_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -163,6 +167,8 @@ struct SealStatus<'a> {
     cluster_id: &'a str,
     recovery_seal: bool,
     storage_type: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
 }
 
 #[derive(Serialize)]

@@ -211,6 +211,10 @@ async fn operator_and_session_speak_for_the_node() -> Result<(), Status> {
     let mut operator = OperatorClient::new(transport.clone());
     let status = operator.status(wire::NodeStatusRequest {}).await?.into_inner();
     assert_eq!((status.node_name.as_str(), status.leader_id, status.sealed), ("one", 1, false));
+    assert_eq!(status.reason, "");
+    bench.fake.set(|status| status.reason = "rejoin it".into());
+    let status = operator.status(wire::NodeStatusRequest {}).await?.into_inner();
+    assert_eq!(status.reason, "rejoin it");
     let init = wire::InitRequest { secret_shares: 5, secret_threshold: 3 };
     let response = operator.init(init).await?.into_inner();
     assert_eq!(

@@ -93,6 +93,20 @@ async fn the_node_speaks_for_itself_outside_the_envelope() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_takes_no_part_says_why() {
+    let bench = Bench::new();
+    bench.fake.set(|status| {
+        (status.sealed, status.quarantined, status.leader_id) = (true, true, 0);
+        status.reason = "the cluster goes on without this node: rejoin it".into();
+    });
+    let mut script = Transcript::default();
+    script.ask(&bench, "GET /v1/sys/health", "", "").await;
+    script.ask(&bench, "GET /v1/sys/health?sealedcode=200", "", "").await;
+    script.ask(&bench, "GET /v1/sys/seal-status", "", "").await;
+    script.check("out");
+}
+
+#[tokio::test(start_paused = true)]
 async fn health_codes_tell_every_state_and_can_be_chosen() {
     let bench = Bench::new();
     let health =

@@ -146,6 +146,7 @@ async fn greeter(
     let parts = RaftParts {
         seen: SeenStore::open(cluster.disk(1)).expect("a good disk"),
         boot_counter: 3,
+        joined: v1::Membership::default(),
         log,
         state: open_state(),
         snapshots: SnapshotStore::open(cluster.disk(1)).expect("snapshots open"),

@@ -11,7 +11,7 @@ use anyhow::Context;
 use conclave_store::disk::RealDisk;
 
 use crate::config::Config;
-use crate::files::{make_private_dir, write_private};
+use crate::files::{self, make_private_dir, write_private};
 use crate::peer::JoinToken;
 
 /// `conclaved rejoin`
@@ -56,9 +56,21 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         write_private(&data_dir.join(TOKEN_FILE), token.trim().as_bytes())?;
     }
     let name = config.storage.node_name.as_str();
-    println!("The data of {name} is in {}.", aside.display());
+    let mib = files::bytes_in(&aside)
+        .map_or_else(|_| "?".to_owned(), |b| b.div_ceil(1 << 20).to_string());
+    println!("The data of {name} is in {} ({mib} MiB).", aside.display());
     print_next(&config, &arguments);
+    print_deletion(&config, &aside);
     Ok(())
+}
+
+/// What was set aside stays in the data directory, and so in its account.
+fn print_deletion(config: &Config, aside: &Path) {
+    println!("Delete what was set aside once the node is a member again:");
+    println!("  rm -r -- '{}'", aside.display());
+    if config.storage.space.data_bytes_max.is_some() {
+        println!("Until then it counts against storage.raft.data_bytes_max.");
+    }
 }
 
 fn print_next(config: &Config, arguments: &Arguments) {
@@ -80,7 +92,6 @@ fn print_next(config: &Config, arguments: &Arguments) {
     }
     println!("A member of that name which is still alive has to be removed by an operator first:");
     println!("  conclave operator remove-peer {name}");
-    println!("Delete what was set aside once the node is a member again.");
 }
 
 fn confirm(data_dir: &Path) -> anyhow::Result<()> {
@@ -170,6 +181,8 @@ mod tests {
             }
         }
         assert!(data_dir.join("tls/api.crt").exists(), "the public listener's stays");
+        let bytes = files::bytes_in(&data_dir.join("set-aside-1")).expect("readable");
+        assert!(bytes >= 4 * 512, "{bytes}");
     }
 
     #[test]

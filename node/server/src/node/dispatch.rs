@@ -19,11 +19,19 @@ impl Node {
     /// election; never repeats a request that may have been executed.
     pub(super) async fn dispatch(&self, request: Request) -> Result<Response, Error> {
         let phase = self.phase();
-        let (_, core) = phase.serving()?;
+        let (running, core) = phase.serving()?;
         match core.access(&request) {
             Access::Read => {
+                let began = self.ports.clock.monotonic();
                 let answer = self.while_unsealed(core, core.handle(&request)).await;
-                answer.unwrap_or_else(|| Err(sealed()))
+                match answer.unwrap_or_else(|| Err(sealed())) {
+                    Err(error) if read_elsewhere(core, &request, &error) => {
+                        let spent = self.ports.clock.monotonic().saturating_sub(began);
+                        let handed_on = self.dispatch_read(running, core, request, spent).await;
+                        handed_on.unwrap_or(Err(error))
+                    }
+                    answer => answer,
+                }
             }
             Access::Write => {
                 // Not kept while the request waits for a leader: sealing drops the core.
@@ -50,6 +58,26 @@ impl Node {
             Either::Left((answer, _)) => Some(answer),
             Either::Right(_) => None,
         }
+    }
+
+    /// Hands a read that this node cannot serve to the leader, once: it lags behind, or its disk
+    /// takes nothing, and what it has is never served instead. `None` where that does not help
+    /// either, or no time is left.
+    async fn dispatch_read(
+        &self,
+        running: &Running,
+        core: &Arc<Core>,
+        mut request: Request,
+        spent: Duration,
+    ) -> Option<Result<Response, Error>> {
+        let leader = leader_of(running)?;
+        request.time_limit = request.time_limit.checked_sub(spent + LEADER_POLL)?;
+        metrics::counter!("conclave_reads_handed_on_total").increment(1);
+        let handed_on = self.forward(running, core, &leader, &request);
+        let answer = self.while_unsealed(core, handed_on).await?;
+        let helps =
+            |error: &Error| !matches!(error.code, ErrorCode::NoLeader | ErrorCode::OutcomeUnknown);
+        answer.as_ref().err().is_none_or(helps).then_some(answer)
     }
 
     async fn dispatch_write(&self, request: Request) -> Result<Response, Error> {
@@ -108,6 +136,11 @@ impl Node {
             }
         }
     }
+}
+
+/// Whether the leader may know more where this node answered like this.
+fn read_elsewhere(core: &Core, request: &Request, error: &Error) -> bool {
+    error.code == ErrorCode::Unavailable && core.reads_anywhere(request)
 }
 
 /// The leader this node knows, if it is another one.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use conclave_core::{Error, ErrorCode};
 use conclave_gateway::JoinRequest;
 use conclave_proto::v1;
+use conclave_store::identity::Identity;
 use zeroize::Zeroizing;
 
 use super::Node;
@@ -146,8 +147,10 @@ impl Node {
         self.tls
             .install(&reply.certificate, &reply.ca_certificate)
             .map_err(|error| Error::internal(error.to_string()))?;
-        self.known_members.store(Arc::new(reply.membership.unwrap_or_default().members));
-        let identity = self.make_identity(cluster_id, reply.node_id);
+        let joined = reply.membership.unwrap_or_default();
+        self.known_members.store(Arc::new(joined.members.clone()));
+        let identity =
+            Identity { joined: Some(joined), ..self.make_identity(cluster_id, reply.node_id) };
         self.identities.save(&identity).map_err(from_disk_error)?;
         let running = self.start_new(identity).await.map_err(|e| self.end_for(&e))?;
         self.set_phase(Phase::Sealed(running));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use conclave_ports::Ports;
+use conclave_proto::v1;
 use conclave_raft::{Greeter, PeerTransport, RaftConfig, RaftParts};
 use conclave_store::disk::{Disk, Open};
 use conclave_store::identity::{Identity, IdentityStore};
@@ -45,6 +46,7 @@ pub(super) struct Opened {
     snapshots: SnapshotStore,
     seen: SeenStore,
     boot_counter: u64,
+    joined: v1::Membership,
     transport: Arc<dyn PeerTransport>,
     ports: Ports,
     threads: Threads,
@@ -79,12 +81,14 @@ impl Opened {
         })?;
         let config = raft_config(&parts.identity, parts.timing, parts.storage);
         let (transport, ports) = (parts.transport, parts.ports);
+        let joined = parts.identity.joined.clone().unwrap_or_default();
         let raft_parts = RaftParts {
             log: log.clone(),
             state: state.clone(),
             snapshots: snapshots.clone(),
             seen: seen.clone(),
             boot_counter,
+            joined: joined.clone(),
             transport: transport.clone(),
             ports: ports.clone(),
         };
@@ -98,6 +102,7 @@ impl Opened {
             snapshots,
             seen,
             boot_counter,
+            joined,
             transport,
             ports,
             threads,
@@ -112,6 +117,7 @@ impl Opened {
             snapshots: self.snapshots.clone(),
             seen: self.seen.clone(),
             boot_counter: self.boot_counter,
+            joined: self.joined.clone(),
             transport: self.transport.clone(),
             ports: self.ports.clone(),
         }

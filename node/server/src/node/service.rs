@@ -7,7 +7,7 @@ use conclave_gateway::{
 use futures::future::BoxFuture;
 use zeroize::Zeroizing;
 
-use super::phase::Phase;
+use super::phase::{Phase, halted as halted_refusal, starting};
 use super::{Node, Running};
 
 impl Service for Node {
@@ -74,6 +74,7 @@ impl Node {
                 status.initialized = true;
                 status.cluster_id = cluster_id_text(opened.cluster_id);
                 status.node_id = opened.node_id;
+                status.reason = starting().message;
                 status.applied_index = opened.state.applied_id().map_or(0, |id| id.index);
             }
             Phase::Out(outside) => {
@@ -81,11 +82,13 @@ impl Node {
                 status.cluster_id = cluster_id_text(outside.cluster_id);
                 status.node_id = outside.node_id;
                 status.quarantined = true;
+                status.reason.clone_from(&outside.text);
             }
             Phase::Halted(halted) => {
                 status.initialized = true;
                 status.cluster_id = cluster_id_text(halted.cluster_id);
                 status.node_id = halted.node_id;
+                status.reason = halted_refusal().message;
             }
             Phase::Sealed(running) | Phase::Unsealed(running, _) => {
                 self.describe_running(running, &mut status);

@@ -43,14 +43,17 @@ impl NodeIdentity {
         files::restrict_dir(&directory).map_err(TlsError::of_file(&directory))?;
         let key = load_or_make_key(&directory.join(KEY_FILE))?;
         let pin = SpkiPin::of_spki(&key.subject_public_key_info());
-        let certificate = match read_certificate(&directory.join(CERTIFICATE_FILE))? {
+        let (certificate_file, ca_file) =
+            (directory.join(CERTIFICATE_FILE), directory.join(CA_FILE));
+        let certificate = match read_certificate(&certificate_file)? {
             Some(certificate) => certificate,
             None => make_self_signed(&directory, &key, node_name)?,
         };
-        let authority = read_certificate(&directory.join(CA_FILE))?
+        let authority = read_certificate(&ca_file)?
             .map(|der| CaCertificate::from_der(&der))
-            .transpose()?;
-        let certified = certify(&key, pin, certificate)?;
+            .transpose()
+            .map_err(in_file(&ca_file))?;
+        let certified = certify(&key, pin, certificate).map_err(in_file(&certificate_file))?;
         let current = RwLock::new(Current { certified, authority });
         Ok(Arc::new(Self { directory, key, pin, current }))
     }
@@ -158,6 +161,17 @@ fn read_certificate(path: &Path) -> Result<Option<CertificateDer<'static>>, TlsE
     CertificateDer::from_pem_slice(&pem)
         .map(Some)
         .map_err(|_| TlsError::Content { path: path.to_owned(), what: "certificate" })
+}
+
+/// Names the file whose content was refused: nobody sent it.
+fn in_file(path: &Path) -> impl FnOnce(TlsError) -> TlsError {
+    move |error| match error {
+        TlsError::Certificate(_) | TlsError::Foreign(_) => {
+            TlsError::Content { path: path.to_owned(), what: "certificate" }
+        }
+        TlsError::Mismatch(why) => TlsError::Mismatch(format!("{}: {why}", path.display())),
+        other => other,
+    }
 }
 
 fn write_certificate(path: &Path, der: &[u8]) -> Result<(), TlsError> {

@@ -175,6 +175,28 @@ fn a_damaged_or_foreign_key_file_is_named() {
     assert!(matches!(error, TlsError::Mismatch(_)), "{error}");
 }
 
+/// Damage that is still PEM: nobody sent it, so the file is what the operator must hear of.
+#[test]
+fn a_damaged_certificate_file_is_named() {
+    for file in ["node.crt", "ca.crt"] {
+        let a = node("a");
+        let path = a.directory.path().join("tls").join(file);
+        for damaged in ["garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+        {
+            std::fs::write(&path, damaged).expect("writable");
+            let error = NodeIdentity::load_or_make(a.directory.path(), "a").expect_err("damaged");
+            let said = error.to_string();
+            assert!(said.contains(path.to_str().expect("text")), "{said}");
+            assert!(!said.contains("the peer"), "{said}");
+        }
+    }
+    let (a, other) = (node("a"), node("other"));
+    let path = a.directory.path().join("tls/node.crt");
+    std::fs::copy(other.directory.path().join("tls/node.crt"), &path).expect("writable");
+    let error = NodeIdentity::load_or_make(a.directory.path(), "a").expect_err("another's");
+    assert!(error.to_string().contains(path.to_str().expect("text")), "{error}");
+}
+
 fn signed(ca: &ClusterCa, node: &Node, node_id: u64) -> Vec<u8> {
     let csr = node.identity.make_csr("a").expect("a request");
     ca.sign(&csr, node_id, "a", &CLUSTER).expect("it is valid")

@@ -25,7 +25,8 @@ impl Cluster {
             return Err("it became a node meanwhile".to_owned());
         }
         self.world.event(format_args!("{} is admitted as {node_id}", machine.name()));
-        machine.become_node(node_id);
+        let applied = leader.running().and_then(|running| running.state.applied().membership);
+        machine.become_node(node_id, applied.and_then(|stored| stored.membership));
         machine.start();
         let add = AddMember { member: machine.member(node_id), voter: true };
         let added = leader.with(|running| async move { running.raft.add_member(add).await });
@@ -150,6 +151,7 @@ impl Cluster {
                 machine.standing() == Standing::Good
                     && view_of(&leading, machine).is_some_and(|view| view.voter)
                     && status.is_some_and(|it| it.membership_index == leading.membership_index)
+                    && machine.running().is_some_and(|it| is_settled(&it, &leading))
             })
     }
 }
@@ -176,4 +178,12 @@ async fn allocate_id(running: Arc<Running>, name: String) -> Result<u64, String>
     }
     let proposed = running.raft.propose(v1::Command::default()).await;
     proposed.map(|proposed| proposed.revision).map_err(|error| error.to_string())
+}
+
+/// Whether no change of the members is under way, as far as a node has applied.
+fn is_settled(running: &Running, leading: &RaftStatus) -> bool {
+    let Some(stored) = running.state.applied().membership else { return false };
+    let index = stored.log_id.map_or(0, |id| id.index);
+    let configs = stored.membership.map_or(0, |membership| membership.configs.len());
+    index == leading.membership_index && configs == 1
 }

@@ -17,8 +17,10 @@ const ENDS_MAX: Duration = Duration::from_secs(2);
 pub(super) const MEND_MAX: Duration = Duration::from_secs(6);
 /// Others change the members for so long, or longer.
 const SURGERY_MAX: Duration = Duration::from_secs(4);
-/// Peers note what a node has, and write it down.
-const SEEN_MAX_US: u64 = 4_000_000;
+/// Within this time all peers have noted what a node has, and written it down.
+const SEEN_MAX: Duration = Duration::from_secs(5);
+/// A node that was told to stay out is replaced within this time.
+const TOLD_MAX: Duration = Duration::from_secs(3);
 
 /// Breaks disks until `end`, one after another.
 pub(crate) async fn break_disks(cluster: Arc<Cluster>, seed: u64, end: Duration) {
@@ -32,8 +34,7 @@ pub(crate) async fn break_disks(cluster: Arc<Cluster>, seed: u64, end: Duration)
             22..35 => slow(&cluster, &mut dice, &node, end).await,
             35..48 => hang(&cluster, &mut dice, &node, end).await,
             48..62 => fail_syncs(&cluster, &mut dice, &node, end).await,
-            62..80 => damage(&cluster, &mut dice, end).await,
-            _ => roll_back(&cluster, &mut dice, end).await,
+            _ => damage(&cluster, &mut dice, end).await,
         }
     }
 }
@@ -107,22 +108,26 @@ async fn damage(cluster: &Cluster, dice: &mut Dice, end: Duration) {
     come_back(cluster, dice, &node, end).await;
 }
 
-/// Puts the whole disk of a node back to an earlier time.
-async fn roll_back(cluster: &Cluster, dice: &mut Dice, end: Duration) {
-    let surgery = cluster.within(SURGERY_MAX, cluster.surgery.lock()).await;
-    if surgery.is_none() || !cluster.may_lose_one() {
+/// Puts the whole disk of a node of a healed cluster back to where a copy of it was taken, long ago.
+/// What it lost within the last seconds its peers may not have heard of; so they are given that
+/// time first.
+pub(crate) async fn roll_one_back(cluster: &Cluster, seed: u64) {
+    let mut dice = Dice::new(seed, 6);
+    cluster.world.clock.sleep(SEEN_MAX).await;
+    let copied = cluster.members().into_iter().filter(|machine| machine.has_copy());
+    let copied: Vec<_> = copied.collect();
+    if copied.is_empty() || !cluster.may_lose_one() {
         return;
     }
-    let node = victim(cluster, dice);
-    node.take_copy();
-    rest(cluster, dice, (500_000, SEEN_MAX_US), end).await;
-    if !cluster.may_lose_one() {
-        return;
-    }
-    node.hold(true);
+    let node = dice.pick(&copied).clone();
     node.end(End::Crash);
     node.roll_back();
-    come_back(cluster, dice, &node, end).await;
+    node.start();
+    cluster.world.clock.sleep(TOLD_MAX).await;
+    if node.standing() != Standing::Good {
+        cluster.mend(MEND_MAX).await;
+    }
+    cluster.heal().await;
 }
 
 async fn come_back(cluster: &Cluster, dice: &mut Dice, node: &Arc<Machine>, end: Duration) {

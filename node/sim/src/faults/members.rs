@@ -80,7 +80,7 @@ async fn replace(cluster: &Cluster, dice: &mut Dice) {
     let old = machine.node_id();
     machine.wipe();
     if let (Some(old), Some(Plant::ReusedId)) = (old, cluster.plant) {
-        machine.become_node(old);
+        machine.become_node(old, None);
         return machine.start();
     }
     cluster.mend(MEND_MAX).await;

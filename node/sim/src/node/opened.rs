@@ -86,6 +86,7 @@ impl Opened {
             snapshots: files.snapshots.clone(),
             seen: files.seen.clone(),
             boot_counter: files.boot_counter,
+            joined: files.joined.clone(),
             transport: parts.network.transport(files.node_id, parts.life.clone()),
             ports: parts.ports.clone(),
         };
@@ -122,6 +123,7 @@ impl Opened {
 pub(super) struct Files {
     pub(super) node_id: u64,
     pub(super) boot_counter: u64,
+    joined: v1::Membership,
     pub(super) identities: IdentityStore,
     pub(super) log: Log,
     pub(super) writer: Arc<Mutex<LogWriter>>,
@@ -148,7 +150,8 @@ impl Files {
         let seen = SeenStore::open(parts.disk.clone()).map_err(|e| refused("what was seen", e))?;
         let state = open_state(parts).map_err(|e| refused("the state", e))?;
         let (writer, node_id) = (Arc::new(Mutex::new(writer)), identity.node_id);
-        Ok(Self { node_id, boot_counter, identities, log, writer, snapshots, seen, state })
+        let joined = identity.joined.unwrap_or_default();
+        Ok(Self { node_id, boot_counter, joined, identities, log, writer, snapshots, seen, state })
     }
 }
 

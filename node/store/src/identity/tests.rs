@@ -3,6 +3,7 @@ use crate::disk::{MemoryDisk, Open};
 
 fn identity() -> Identity {
     Identity {
+        joined: None,
         cluster_id: bytes::Bytes::from_static(b"cluster"),
         node_id: 7,
         node_name: "alpha".to_owned(),

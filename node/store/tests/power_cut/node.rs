@@ -260,6 +260,7 @@ impl Node {
             model.boot_counter = counter;
         }
         let identity = Identity {
+            joined: None,
             cluster_id: Bytes::from_static(b"cluster"),
             node_id: 1,
             node_name: format!("name-{}", model.term),

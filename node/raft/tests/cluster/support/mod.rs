@@ -131,6 +131,7 @@ impl Cluster {
         *boot_counter += 1;
         let boot_counter = *boot_counter;
         let parts = RaftParts {
+            joined: conclave_proto::v1::Membership::default(),
             seen: SeenStore::open(disk.clone()).expect("a good disk"),
             boot_counter,
             log: self.open_log(id),

@@ -227,8 +227,21 @@ fn what_a_node_shows_is_what_is_on_its_disk() {
 }
 
 #[test]
-fn learners_and_single_voters_wait_for_nobody() {
-    let cases: [(&[u64], &[u64]); 3] = [(&[2, 3], &[1]), (&[1], &[]), (&[1], &[2])];
+fn a_learner_waits_for_one_answer() {
+    simulate(3, async |mut cluster| {
+        let peers = Scripted::default();
+        *peers.answers.lock().expect("one thread") =
+            BTreeMap::from([(2, vec![None]), (3, vec![None])]);
+        let greeter = greeter(&mut cluster, &[&[2, 3]], &[1], &peers).await;
+        let ports = cluster.ports.clone();
+        let waited = ports.within(HEARTBEAT * 20, greeter.greet()).await;
+        assert!(waited.is_err(), "nobody answered that it may take part");
+    });
+}
+
+#[test]
+fn single_voters_wait_for_nobody() {
+    let cases: [(&[u64], &[u64]); 2] = [(&[1], &[]), (&[1], &[2])];
     for (configs, learners) in cases {
         simulate(3, async |mut cluster| {
             let peers = Scripted::default();

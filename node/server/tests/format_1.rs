@@ -1,16 +1,18 @@
 //! A data directory of format 1, made once and never again: every later version starts on it and
 //! serves what it holds. `format_1/README.md` says what it holds and how it was made.
 
+mod node;
+
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use anyhow::{Context, ensure};
-use conclave_sdk::{Client, Config};
+use conclave_sdk::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use node::Node;
 
 /// What `format_1/expected.json` says of the directory.
 #[derive(Deserialize)]
@@ -56,67 +58,6 @@ async fn check(client: &Client, expected: &Expected) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A node on the unpacked directory; dropped, it is killed.
-struct Node {
-    process: Child,
-    api: String,
-}
-
-impl Node {
-    fn start(base: &Path) -> anyhow::Result<Self> {
-        let (api, cluster) = (free_address()?, free_address()?);
-        let config = json!({
-            "api_addr": format!("https://{api}"),
-            "cluster_addr": cluster,
-            "listener": {"tcp": {"address": api, "cluster_address": cluster}},
-            "storage": {"raft": {"path": "data", "node_id": "node-1"}},
-            "seal": {"static": {"key_file": "seal.key"}},
-        });
-        let file = base.join("config.json");
-        std::fs::write(&file, config.to_string())?;
-        let process = Command::new(env!("CARGO_BIN_EXE_conclaved"))
-            .args(["server", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("conclaved cannot be started")?;
-        Ok(Self { process, api: format!("https://{api}") })
-    }
-
-    /// Waits until the node serves.
-    async fn client(&self, token: &str) -> anyhow::Result<Client> {
-        let mut config = Config::new([self.api.clone()]).with_token(token);
-        config.danger_accept_invalid_certs = true;
-        // The membership names the address that the node had when the directory was made.
-        config.discover = false;
-        let mut last = None;
-        for _ in 0..STARTING_POLLS_MAX {
-            match Client::connect(config.clone()).await {
-                Ok(client) => match client.kv("secret").list("").await {
-                    Ok(_) => return Ok(client),
-                    Err(error) => last = Some(error),
-                },
-                Err(error) => last = Some(error),
-            }
-            conclave_server::system::ports().clock.sleep(POLL).await;
-        }
-        anyhow::bail!("the node does not serve: {last:?}")
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself; either way it is gone afterwards.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_address() -> anyhow::Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
 fn unpack(into: &Path) -> anyhow::Result<()> {
     let archive = fixture().join("directory.tar.gz");
     let status = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(into).status()?;
@@ -131,6 +72,3 @@ fn fixture() -> std::path::PathBuf {
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> anyhow::Result<T> {
     Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
 }
-
-const POLL: Duration = Duration::from_millis(100);
-const STARTING_POLLS_MAX: u32 = 600;

@@ -23,7 +23,7 @@ mod write;
 mod spool;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use manifest::{Manifest, Peer};
 pub use sign::{BackupKey, PublicKey};

@@ -26,7 +26,7 @@ fn key(seed: [u8; 32]) -> BackupKey {
 }
 
 /// A state with these rows and a member.
-fn state(rows: u64) -> State {
+pub(crate) fn state(rows: u64) -> State {
     let config = StateConfig {
         overlay_bytes_max: 64 << 20,
         undo_bytes_max: 64 << 20,
@@ -61,7 +61,7 @@ fn apply(state: &State, index: u64, payload: v1::entry::Payload) {
     state.apply(&v1::Entry { id: Some(id), payload: Some(payload) }).unwrap();
 }
 
-fn save(state: &State, seed: [u8; 32]) -> Vec<u8> {
+pub(crate) fn save(state: &State, seed: [u8; 32]) -> Vec<u8> {
     let about =
         About { cluster_id: CLUSTER, cluster_name: "test".into(), keyring_term: 4, now_ms: NOW_MS };
     let dir = SpoolDir::temporary().unwrap();
@@ -76,7 +76,7 @@ fn save(state: &State, seed: [u8; 32]) -> Vec<u8> {
     whole
 }
 
-fn check(backup: &[u8]) -> Result<Verified, BackupError> {
+pub(crate) fn check(backup: &[u8]) -> Result<Verified, BackupError> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(backup).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use conclave_barrier::Route;
 use conclave_core::{Admitted, Core, Error, ErrorCode, Request, Response};
 use conclave_gateway::SnapshotBytes;
+use conclave_ports::Ports;
 use conclave_proto::v1;
 use conclave_proto::v1::cluster_change::Kind;
 use conclave_raft::{ProposeError, Proposed};
@@ -21,7 +22,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
 use prost::Message as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
 
 use super::dispatch::{leader_of, no_leader};
@@ -38,7 +39,7 @@ use crate::tls::ClusterCa;
 pub(super) struct Backups {
     spool: Spool,
     saves: Arc<Semaphore>,
-    restores: Arc<Semaphore>,
+    restores: Semaphore,
 }
 
 impl Backups {
@@ -46,7 +47,14 @@ impl Backups {
         Ok(Self {
             spool: Spool::open(data_directory)?,
             saves: Arc::new(Semaphore::new(SAVES_MAX)),
-            restores: Arc::new(Semaphore::new(1)),
+            restores: Semaphore::new(1),
+        })
+    }
+
+    /// One restore at a time: held for as long as it lasts.
+    fn begin_restore(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.restores.try_acquire().map_err(|_| {
+            Error::new(ErrorCode::Busy, "another restore is under way; try again when it ended")
         })
     }
 }
@@ -171,9 +179,7 @@ impl Node {
         force: bool,
         bytes: SnapshotBytes,
     ) -> Result<Response, Error> {
-        let _turn = self.backups.restores.try_acquire().map_err(|_| {
-            Error::new(ErrorCode::Busy, "another restore is under way; try again when it ended")
-        })?;
+        let _turn = self.backups.begin_restore()?;
         let backup = self.take_in(bytes).await?;
         if !force {
             check_own(&backup, running, core)?;
@@ -185,7 +191,14 @@ impl Node {
             index = backup.manifest.index, signed_by = %backup.signed_by, force,
             "a backup is being restored"
         );
-        let revision = self.propose_restore(running, backup.state).await?;
+        let raft = running.raft.clone();
+        let propose = move |command| {
+            let raft = raft.clone();
+            async move { raft.propose(command).await }.boxed()
+        };
+        let restore = Restore { propose: &propose, id: self.ports.random(), ports: &self.ports };
+        let mut state = backup.state;
+        let revision = restore.run(&mut state).await?;
         let epoch = running.state.applied().epoch;
         tracing::warn!(revision, epoch, "a backup was restored");
         // The message counts went back with the state. Who does not hold the restored keys seals
@@ -235,24 +248,6 @@ impl Node {
         Err(disk_full(format!("{bytes} bytes are needed, {free} are free")))
     }
 
-    /// Puts a verified state through the log. Returns the revision of the commit.
-    async fn propose_restore(
-        &self,
-        running: &Running,
-        mut state: SnapshotReader,
-    ) -> Result<u64, Error> {
-        let restore = Restore { raft: running.raft.clone(), id: self.ports.random(), node: self };
-        let begin =
-            v1::RestoreBegin { restore_id: restore.id(), header: Some(state.header().clone()) };
-        restore.propose(Kind::RestoreBegin(begin)).await?;
-        let sent = restore.send_chunks(&mut state).await;
-        if let Err(error) = sent {
-            restore.abort().await;
-            return Err(error);
-        }
-        restore.propose(Kind::RestoreCommit(v1::RestoreCommit { restore_id: restore.id() })).await
-    }
-
     /// After the restore of another cluster's backup the authority that signs joiners is that
     /// cluster's. A node takes a certificate of it for its own key, so that all know one authority.
     pub(super) fn follow_authority(&self, running: &Running, core: &Core) {
@@ -278,14 +273,32 @@ impl Node {
 
 /// One restore on its way through the log.
 struct Restore<'a> {
-    raft: conclave_raft::Raft,
+    propose: &'a Propose<'a>,
     id: [u8; 16],
-    node: &'a Node,
+    ports: &'a Ports,
 }
 
+/// Consensus, as a restore needs it.
+type Propose<'a> = dyn Fn(v1::Command) -> Proposal + Send + Sync + 'a;
 type Proposal = BoxFuture<'static, Result<Proposed, ProposeError>>;
 
 impl Restore<'_> {
+    /// Puts a verified state through the log. Returns the revision of the commit. Whatever fails
+    /// before that was proposed has changed nothing.
+    async fn run(&self, state: &mut SnapshotReader) -> Result<u64, Error> {
+        let begin =
+            v1::RestoreBegin { restore_id: self.id(), header: Some(state.header().clone()) };
+        let staged = async {
+            self.propose(Kind::RestoreBegin(begin)).await?;
+            self.send_chunks(state).await
+        };
+        if let Err(error) = staged.await {
+            self.abort().await;
+            return Err(unless_unknown(error));
+        }
+        self.propose(Kind::RestoreCommit(v1::RestoreCommit { restore_id: self.id() })).await
+    }
+
     fn id(&self) -> Bytes {
         Bytes::copy_from_slice(&self.id)
     }
@@ -329,12 +342,11 @@ impl Restore<'_> {
             ..v1::Command::default()
         };
         for _ in 0..QUEUE_ATTEMPTS_MAX {
-            let (raft, command) = (self.raft.clone(), command.clone());
-            let mut proposal = async move { raft.propose(command).await }.boxed();
+            let mut proposal = (self.propose)(command.clone());
             // What refuses at once was not queued.
             match futures::poll!(&mut proposal) {
                 Poll::Ready(Err(ProposeError::Busy)) => {
-                    self.node.ports.clock.sleep(QUEUE_PAUSE).await;
+                    self.ports.clock.sleep(QUEUE_PAUSE).await;
                 }
                 Poll::Ready(done) => return Ok(std::future::ready(done).boxed()),
                 Poll::Pending => return Ok(proposal),
@@ -352,11 +364,20 @@ impl Restore<'_> {
     }
 }
 
+/// Where an answer was lost before the commit was proposed, it is known what became of the restore.
+fn unless_unknown(error: Error) -> Error {
+    match error.code {
+        ErrorCode::OutcomeUnknown => unchanged("an answer of the quorum was lost"),
+        _ => error,
+    }
+}
+
+fn unchanged(why: &str) -> Error {
+    Error::new(ErrorCode::Unavailable, format!("{why}; nothing was restored, try again"))
+}
+
 /// What became of one of a restore's entries.
 fn settle(proposed: Result<Proposed, ProposeError>) -> Result<u64, Error> {
-    let unchanged = |why: &str| {
-        Error::new(ErrorCode::Unavailable, format!("{why}; nothing was restored, try again"))
-    };
     match proposed {
         Ok(Proposed { outcome: Outcome::Applied { .. } | Outcome::Nothing, revision }) => {
             Ok(revision)
@@ -492,3 +513,6 @@ const BATCH_BYTES: usize = 1 << 20;
 const SPARE_BYTES: u64 = 64 << 20;
 const QUEUE_ATTEMPTS_MAX: u32 = 1000;
 const QUEUE_PAUSE: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests;

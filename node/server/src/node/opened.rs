@@ -66,7 +66,10 @@ impl Opened {
             "{LOG_MARK} is gone, and with it what this node promised: {WAY_OUT}"
         );
         let (log, writer) = open_log(&parts.disk, parts.boot_id)?;
-        let boot_counter = parts.identities.begin_boot().context("counting this start")?;
+        let boot_counter = parts
+            .identities
+            .begin_boot()
+            .context("this start cannot be counted; where the disk is full, free space there")?;
         let snapshots =
             SnapshotStore::open(parts.disk.clone()).context("the snapshots cannot be opened")?;
         let seen = SeenStore::open(parts.disk.clone()).context("what was seen of peers")?;

@@ -103,8 +103,9 @@ impl Access {
         if let Some(known) = caller.signed_for.get() {
             return *known;
         }
-        let authority = self.identity.authority()?;
-        *caller.signed_for.get_or_init(|| authority.node_id_of(&caller.certificate).ok())
+        // Without an authority there is nothing to remember yet.
+        self.identity.authority()?;
+        *caller.signed_for.get_or_init(|| self.identity.fellow(&caller.certificate))
     }
 }
 

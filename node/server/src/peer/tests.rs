@@ -187,7 +187,7 @@ impl PeerHandler for Host {
             while let Some(part) = parts.next().await {
                 bytes.extend_from_slice(&part.map_err(|error| Status::aborted(error.to_string()))?);
             }
-            Ok(v1::ForwardReply { sealed: bytes.into() })
+            Ok(v1::ForwardReply { sealed: digest(&bytes) })
         }
         .boxed()
     }
@@ -223,6 +223,10 @@ impl PeerHandler for Host {
         };
         std::future::ready(Ok(reply)).boxed()
     }
+}
+
+fn digest(bytes: &[u8]) -> bytes::Bytes {
+    ring::digest::digest(&ring::digest::SHA256, bytes).as_ref().to_vec().into()
 }
 
 fn make_identity(name: &str) -> Arc<NodeIdentity> {
@@ -398,6 +402,38 @@ async fn a_snapshot_arrives_whole() {
     assert_eq!(*server.echo().snapshot_parts.lock().expect("no panic"), parts);
 }
 
+#[tokio::test]
+async fn a_backup_arrives_whole_behind_its_request() {
+    let server = serve(host()).await;
+    let (transport, target) = (server.member(2), server.target());
+    let parts: Vec<_> = (0..12).map(|n| bytes::Bytes::from(vec![n; 1 << 20])).collect();
+    let request = v1::ForwardRequest { from: 2, sealed: vec![99; 40].into() };
+    let reply = transport.restore(&target, request, stream::iter(parts.clone()).boxed()).await;
+    let sent = [vec![99; 40], parts.concat()].concat();
+    assert_eq!(reply.expect("answered").sealed, digest(&sent));
+}
+
+#[tokio::test]
+async fn only_a_member_hands_over_a_backup() {
+    let server = serve(host()).await;
+    let target = server.target();
+    let none = || stream::iter([bytes::Bytes::from_static(b"backup")]).boxed();
+    let forward = |from| v1::ForwardRequest { from, ..v1::ForwardRequest::default() };
+    let member = server.member(2);
+    let reply = member.restore(&target, forward(3), none()).await;
+    assert!(forward_refusal(reply).contains("the member it claims"));
+    // Raft is spoken with whom the cluster's authority signed; requests come from members only.
+    let identity = make_signed_identity("newcomer", &server.host.ca, 8);
+    let newcomer = TonicTransport::new(identity, system::ports());
+    assert!(
+        forward_refusal(newcomer.restore(&target, forward(8), none()).await).contains("claims")
+    );
+    let stranger = TonicTransport::new(make_identity("stranger"), system::ports());
+    assert!(
+        forward_refusal(stranger.restore(&target, forward(2), none()).await).contains("claims")
+    );
+}
+
 /// A start and `count` chunks of 256 KiB.
 fn snapshot_parts(from: u64, count: u64) -> Vec<v1::SnapshotPart> {
     let start = v1::SnapshotStart { from, vote: None, header: None };
@@ -462,6 +498,24 @@ async fn a_node_the_cluster_let_in_may_speak_raft_until_it_is_removed() {
     assert!(forward_refusal(reply).contains("claims"), "only known members forward");
     server.host.removed.lock().expect("no panic").push(8);
     assert!(refusal(vote(&transport, &target, 8).await).contains("claims"));
+}
+
+/// A cluster that took another one's backup has that one's authority from then on.
+#[tokio::test]
+async fn a_node_of_another_cluster_under_the_same_authority_is_a_stranger() {
+    let server = serve(host()).await;
+    let target = server.target();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let identity = NodeIdentity::load_or_make(directory.path(), "other").expect("an identity");
+    let csr = identity.make_csr("other").expect("a request");
+    let ca = &server.host.ca;
+    let certificate = ca.sign(&csr, 8, "other", &[6; 16]).expect("signed");
+    identity.install(&certificate, ca.certificate_der()).expect("it fits");
+    let transport = TonicTransport::new(identity, system::ports());
+    assert!(refusal(vote(&transport, &target, 8).await).contains("claims"));
+    let own = Some(v1::Seen { node_id: 8, ..v1::Seen::default() });
+    let greeting = v1::GreetRequest { own, epoch: 1 };
+    assert!(refusal(transport.greet(&target, greeting).await).contains("claims"));
 }
 
 #[tokio::test]

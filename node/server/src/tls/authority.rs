@@ -130,6 +130,15 @@ impl CaCertificate {
     /// # Errors
     /// [`TlsError::Foreign`] where the signature is another's or names no node.
     pub fn node_id_of(&self, certificate: &CertificateDer<'_>) -> Result<u64, TlsError> {
+        Ok(self.node_of(certificate)?.0)
+    }
+
+    /// As [`Self::node_id_of`], with the cluster that the certificate names, in hex: after the
+    /// restore of another cluster's backup two clusters have one authority.
+    pub(super) fn node_of(
+        &self,
+        certificate: &CertificateDer<'_>,
+    ) -> Result<(u64, String), TlsError> {
         let foreign = |error: webpki::Error| TlsError::Foreign(error.to_string());
         let parsed = EndEntityCert::try_from(certificate).map_err(foreign)?;
         let anchor = anchor_from_trusted_cert(&self.0).map_err(foreign)?;
@@ -158,9 +167,9 @@ fn node_san(node_id: u64, cluster_id: &[u8]) -> Result<SanType, TlsError> {
     Ok(SanType::DnsName(name.try_into()?))
 }
 
-fn parse_node_san(name: &str) -> Option<u64> {
-    let (first, _) = name.strip_suffix(SAN_SUFFIX)?.split_once('.')?;
-    first.strip_prefix("node-")?.parse().ok()
+fn parse_node_san(name: &str) -> Option<(u64, String)> {
+    let (first, cluster) = name.strip_suffix(SAN_SUFFIX)?.split_once('.')?;
+    Some((first.strip_prefix("node-")?.parse().ok()?, cluster.to_owned()))
 }
 
 /// A subject that is valid from long before any clock to long after any node.

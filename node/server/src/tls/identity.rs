@@ -77,6 +77,16 @@ impl NodeIdentity {
         current.authority?.node_id_of(current.certified.end_entity_cert().ok()?).ok()
     }
 
+    /// The node of this node's own cluster that the authority signed `certificate` for.
+    #[must_use]
+    pub fn fellow(&self, certificate: &CertificateDer<'_>) -> Option<u64> {
+        let current = self.current();
+        let authority = current.authority?;
+        let (_, own) = authority.node_of(current.certified.end_entity_cert().ok()?).ok()?;
+        let (node_id, cluster) = authority.node_of(certificate).ok()?;
+        (cluster == own).then_some(node_id)
+    }
+
     /// A PKCS#10 request for this node's key, DER.
     ///
     /// # Errors

@@ -170,24 +170,61 @@ async fn answer_all<R: AsyncRuntime>(
     waiters: Vec<Waiter>,
 ) {
     for waiter in waiters {
-        // A stream that ends early leaves the rest unanswered, that is: unknown.
-        let result = results.next().await;
+        // A stream that ends early leaves the rest unanswered, that is: unknown. It panics where it
+        // is asked again.
+        let Some(result) = results.next().await else { return };
         waiter.answer(outcome::<R>(result));
     }
 }
 
-fn outcome<R: AsyncRuntime>(result: Option<Written<R>>) -> Result<Proposed, ProposeError> {
+fn outcome<R: AsyncRuntime>(result: Written<R>) -> Result<Proposed, ProposeError> {
     match result {
-        Some(Ok(Ok(written))) => {
+        Ok(Ok(written)) => {
             Ok(Proposed { revision: written.log_id.index, outcome: written.response.0 })
         }
         // Refused before it was appended anywhere.
-        Some(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => Err(ProposeError::NotLeader),
+        Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposeError::NotLeader),
         // Appended, then lost sight of: another leader may still commit it.
-        Some(Ok(Err(_)) | Err(_)) | None => Err(ProposeError::Unknown),
+        Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
     }
 }
 
 pub(crate) fn stopped(why: &str) -> ProposeError {
     ProposeError::Stopped(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use openraft::errors::ForwardToLeader;
+    use openraft::impls::TokioRuntime;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_ends_early_is_not_asked_again_and_leaves_the_rest_unknown() {
+        let (queue, mut received) = ProposalQueue::new(3);
+        let proposals = async {
+            let one = || queue.propose(Bytes::from_static(b"command"));
+            join_all([one(), one(), one()]).await
+        };
+        let answering = async {
+            let first = received.recv().await.expect("the queue lives");
+            yield_once().await;
+            let (commands, waiters) = collect(first, &mut received);
+            assert_eq!((commands.len(), waiters.len()), (3, 3));
+            // As openraft's own: one answer, then the end, and a panic behind it.
+            let results = futures::stream::unfold(true, |begins| async move {
+                let refused = ClientWriteError::ForwardToLeader(ForwardToLeader::empty());
+                let written: Written<TokioRuntime> = Ok(Err(refused));
+                begins.then_some((written, false))
+            });
+            answer_all::<TokioRuntime>(results.boxed(), waiters).await;
+        };
+        let (answers, ()) = futures::future::join(proposals, answering).await;
+        assert!(matches!(
+            answers[..],
+            [Err(ProposeError::NotLeader), Err(ProposeError::Unknown), Err(ProposeError::Unknown)]
+        ));
+    }
 }

@@ -150,7 +150,8 @@ impl Cluster {
         }
     }
 
-    /// A member that ended by itself is started again, and none stays sealed.
+    /// A member that ended by itself is started again, and none stays sealed. Who is to go runs
+    /// until it votes no more: an operator who switches it off before takes a vote from the others.
     fn keep_started(&self) {
         for machine in self.members() {
             machine.start();
@@ -158,13 +159,28 @@ impl Cluster {
                 running.allow_unseal();
             }
         }
-        self.spares().iter().for_each(|machine| machine.retire());
+        for machine in self.spares() {
+            if self.votes(&machine) { machine.start() } else { machine.retire() }
+        }
+    }
+
+    /// Whether any member that runs counts it among the voters.
+    fn votes(&self, machine: &Machine) -> bool {
+        let Some(node_id) = machine.node_id() else { return false };
+        let members = self.members();
+        let mut running = members.iter().filter_map(|member| member.running());
+        running.any(|it| {
+            let members = it.raft.status().members;
+            members.iter().any(|view| view.voter && view.member.node_id == node_id)
+        })
     }
 
     async fn becomes_whole(&self) -> bool {
         let end = self.world.clock.elapsed() + HEAL_MAX;
         while self.world.clock.elapsed() < end && self.goes_on() {
             if self.is_whole() {
+                // Who was removed meanwhile may go.
+                self.keep_started();
                 return true;
             }
             if self.world.clock.elapsed() + HEAL_MAX / 2 > end {

@@ -507,7 +507,7 @@ impl Machine {
 
     fn refuse(&self, reason: &str) {
         self.world.event(format_args!("{} does not start: {reason}", self.name()));
-        if self.mood.is_failing() && !self.is_spoiled() {
+        if (self.mood.is_failing() || self.mood.is_full()) && !self.is_spoiled() {
             // It is started again once its disk works.
             return;
         }

@@ -45,13 +45,13 @@ async fn fill(cluster: &Cluster, dice: &mut Dice, nodes: &[Arc<Machine>], end: D
     let free = RESERVE_BYTES / *dice.pick(&[2, 2, 16, 64]);
     for node in nodes {
         let disk = node.disk();
-        node.mood.failing.store(true, Ordering::Relaxed);
+        node.mood.full.store(true, Ordering::Relaxed);
         disk.set_space_bytes_max(Some(disk.used_bytes() + dice.below(free)));
     }
     rest(cluster, dice, (500_000, 3_000_000), end).await;
     for node in nodes {
         node.disk().set_space_bytes_max(None);
-        node.is_good_again();
+        node.mood.full.store(false, Ordering::Relaxed);
         node.start();
     }
 }

@@ -160,7 +160,7 @@ impl Running {
     /// Takes the mark away that keeps this node sealed.
     pub(crate) fn allow_unseal(&self) {
         if let Err(error) = self.identities.set_sealed_on_purpose(false)
-            && !self.is_excused()
+            && !(self.is_excused() || self.mood.is_full())
         {
             let text = format!("node {}: {error}", self.node_id);
             self.world.report(Violation::new("a good disk takes writes", text));

@@ -25,6 +25,8 @@ pub(crate) struct Mood {
     pub(crate) hung: AtomicBool,
     /// Errors of the disk were arranged: a process that ends by them does right.
     pub(crate) failing: AtomicBool,
+    /// Space was taken away: what asks for more is refused, and no process ends by that.
+    pub(crate) full: AtomicBool,
 }
 
 impl Mood {
@@ -41,11 +43,16 @@ impl Mood {
         self.failing.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// The disk is a good one again.
     pub(crate) fn mend(&self) {
         self.slow_us.store(0, Ordering::Relaxed);
         self.hung.store(false, Ordering::Relaxed);
         self.failing.store(false, Ordering::Relaxed);
+        self.full.store(false, Ordering::Relaxed);
     }
 }
 

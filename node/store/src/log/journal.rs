@@ -87,6 +87,7 @@ impl Journal {
             last: self.standing.last,
             vote: self.standing.vote,
             boot_id: self.boot_id.clone(),
+            segment: self.active.sequence,
             ..Mark::default()
         })
     }
@@ -195,6 +196,9 @@ impl Journal {
         self.closed.push_back((old.sequence, old.path.clone()));
         self.end = BATCHES_AT as u64;
         self.batch.begin_anew(self.active.sequence, self.end);
+        // Before anything in it is acknowledged: without it the log would end in one piece.
+        self.write_mark()?;
+        self.mark.sync()?;
         observer(LogEvent::SegmentBegan { sequence: header.sequence });
         Ok(self.ahead.begin_next()?)
     }

@@ -1,4 +1,4 @@
-//! The mark: what was synced last, in a file that itself is never synced after it was made.
+//! The mark: what was synced last, in a file that itself is synced only where a segment begins.
 //!
 //! ```text
 //! offset 0 and 512, alternating   "CMRK" | checksum u32 | body length u32 | body
@@ -6,8 +6,9 @@
 //!
 //! It is written after each sync of the log and before anybody hears of it. Within one boot of the
 //! machine it is exact, because the page cache outlives the process. After a power cut it may be
-//! older, never newer than the log. There are two slots, so that a write torn by a power cut
-//! leaves the one before.
+//! older, never newer than the log, and never older than the beginning of the newest segment: then
+//! it is synced, so that no segment can go missing unnoticed. There are two slots, so that a write
+//! torn by a power cut leaves the one before.
 
 use std::io;
 use std::sync::Arc;
@@ -43,6 +44,9 @@ pub(super) struct Mark {
     /// The format of the mark; absent in the first.
     #[prost(uint32, tag = "6")]
     pub(super) format: u32,
+    /// The newest segment's number; absent in marks of before it was noted.
+    #[prost(uint64, tag = "7")]
+    pub(super) segment: u64,
 }
 
 /// The mark file, open for writing.
@@ -93,6 +97,11 @@ impl MarkFile {
         self.sequence += 1;
         let slot = self.sequence % 2 * SLOT_BYTES as u64;
         self.file.write_at(slot, &to_bytes(&Mark { sequence: self.sequence, ..mark }))
+    }
+
+    /// Makes the last mark that was written outlive a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
     }
 }
 

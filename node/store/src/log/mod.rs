@@ -20,7 +20,8 @@
 //!    and a segment gets its name only once its header was synced. So a power cut can tear the
 //!    newest batch and nothing else.
 //! 2. *The mark is never ahead*: the mark file ([`mark`]) is written after the sync of a batch and
-//!    before anyone hears of that batch. It says which batch was synced last, in which boot.
+//!    before anyone hears of that batch. It says which batch was synced last, in which boot. It is
+//!    synced itself where a segment begins, before anything in that segment is acknowledged.
 //! 3. *Nobody hears of what is not durable*: a `Done` is called with success after the sync and the
 //!    mark. What recovery finds behind the mark is written again and synced before it is shown,
 //!    because a process that died between write and sync, or of a sync that failed, left bytes that
@@ -37,7 +38,8 @@
 //!
 //! Let E be the newest batch up to which the journal is valid without a gap.
 //!
-//! - The mark names a batch after E: something acknowledged is gone. Damage.
+//! - The mark names a batch after E, or a segment after the newest: something acknowledged is gone.
+//!   Damage.
 //! - A valid batch stands after the first invalid place: by invariant 1 no power cut does that.
 //!   Damage. So is a segment that ends before the batch its successor begins with, a batch at
 //!   which the mark and the journal disagree about last entry or vote, an entry that is missing.
@@ -47,8 +49,8 @@
 //!   tail is what a power cut left of the batch after E: it is dropped. Dropping means writing
 //!   zeros over it.
 //!
-//! What stays unnoticed is a valid older end whose mark was set back as well: by a power cut, by
-//! damage to both, or by an older copy of the directory. Only peers can notice that (see
+//! What stays unnoticed is a valid older end within the newest segment whose mark was set back as
+//! well: by a power cut, by damage to both, or by an older copy of the directory. Only peers can notice that (see
 //! [`crate::seen`]). A damaged log refuses to open: its node must not vote.
 //!
 //! # Reading

@@ -239,6 +239,10 @@ impl<'a> Replay<'a> {
 
     /// Checks that everything acknowledged is there.
     fn check_complete(&self, newest: &Segment) -> Result<(), LogError> {
+        if newest.sequence < self.mark.segment {
+            let what = format!("segment {} began after it, and is missing", self.mark.segment);
+            return Err(damaged(&newest.path, what));
+        }
         if self.batch < self.mark.batch {
             let what = format!(
                 "it ends at batch {}, and batch {} was acknowledged",

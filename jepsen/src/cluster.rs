@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use crate::remains::Remains;
 use crate::{pace, ports};
 
 /// What `conclaved dev --ready-file` writes.
@@ -43,6 +44,8 @@ impl Node {
 /// A running development cluster; dropping it ends every process and removes every file.
 pub(crate) struct Cluster {
     pub(crate) ready: Ready,
+    /// Dropped before the directory, whose logs it keeps.
+    remains: Remains,
     pub(crate) directory: tempfile::TempDir,
     supervisor: Child,
     own: BTreeMap<usize, Own>,
@@ -92,7 +95,8 @@ impl Cluster {
         let text = std::fs::read_to_string(&ready_file)
             .context("conclaved dev ended before its cluster was ready")?;
         let ready = serde_json::from_str(&text).context("the ready file")?;
-        Ok(Self { ready, directory, supervisor, own: BTreeMap::new() })
+        let remains = Remains::of(directory.path());
+        Ok(Self { ready, remains, directory, supervisor, own: BTreeMap::new() })
     }
 
     /// A configuration for all nodes, with the root token.
@@ -185,6 +189,19 @@ impl Cluster {
     /// How a node that was started by hand ended; `None` while it runs.
     pub(crate) fn exited(&mut self, place: usize) -> Option<ExitStatus> {
         self.own.get_mut(&place)?.child.try_wait().ok().flatten()
+    }
+
+    /// What a service manager does: starts every node again that was started by hand and ended by
+    /// itself with an error, but the one at `except`.
+    pub(crate) fn start_ended(&mut self, except: Option<usize>) -> anyhow::Result<()> {
+        let places: Vec<usize> = self.own.keys().copied().collect();
+        for place in places.into_iter().filter(|place| Some(*place) != except) {
+            let failed = |ended: ExitStatus| ended.code().is_some_and(|code| code != 0);
+            if self.exited(place).is_some_and(failed) {
+                self.restart(place)?;
+            }
+        }
+        Ok(())
     }
 
     /// What a node said since it was last started by hand.
@@ -359,6 +376,7 @@ impl Cluster {
         terminate(&mut self.supervisor);
         pace::within(STOP_MAX, "the end of conclaved dev", self.supervisor.wait()).await??;
         std::fs::remove_file(self.directory.path().join("ready.json"))?;
+        self.remains.forget();
         Ok(self.directory)
     }
 }

@@ -10,6 +10,7 @@ mod http;
 mod pace;
 mod ports;
 mod proxy;
+mod remains;
 mod report;
 mod seed;
 mod workloads;
@@ -62,12 +63,7 @@ fn parse_selection(text: &str) -> Result<Selection, String> {
 impl Selection {
     fn workloads(self) -> Vec<Workload> {
         match self {
-            Self::All => Workload::ALL.to_vec(),
-            // One of three nodes that join at once beside a kill may stay outside: not mended yet.
-            Self::Ci => {
-                let all = Workload::ALL.into_iter();
-                all.filter(|workload| *workload != Workload::MembershipUnderFire).collect()
-            }
+            Self::Ci | Self::All => Workload::ALL.to_vec(),
             Self::One(workload) => vec![workload],
         }
     }
@@ -77,7 +73,7 @@ impl Selection {
 async fn main() -> ExitCode {
     let Arguments { what, scale, full, seed } = Arguments::parse();
     let effort = Effort { scale, full: full || what == Selection::All, seed };
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failed) = (0, Vec::new());
     for workload in what.workloads() {
         println!("-- {}", workload.name());
         let begun = pace::now();
@@ -87,7 +83,7 @@ async fn main() -> ExitCode {
                 println!("   ok: {figures} ({} s)", begun.elapsed().as_secs());
             }
             Err(error) => {
-                failed += 1;
+                failed.push(format!("{}: {}", workload.name(), one_line(&format!("{error:#}"))));
                 let full = if effort.full { " --full" } else { "" };
                 println!("   FAILED: {error:#}");
                 println!(
@@ -97,8 +93,26 @@ async fn main() -> ExitCode {
             }
         }
     }
-    println!("jepsen: {passed} passed, {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("jepsen: {passed} passed, {} failed", failed.len());
+    // Once more and last: whoever keeps only the end of this output still learns what it was.
+    for line in &failed {
+        println!("jepsen: failed: {line}");
+    }
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// An error with everything in it on one line; of a long one, where it begins and how it ends.
+fn one_line(error: &str) -> String {
+    let words: Vec<&str> = error.split_whitespace().collect();
+    let line = words.join(" ");
+    let count = line.chars().count();
+    if count <= LINE_CHARS_MAX {
+        return line;
+    }
+    let half = LINE_CHARS_MAX / 2;
+    let first: String = line.chars().take(half).collect();
+    let last: String = line.chars().skip(count - half).collect();
+    format!("{first} […] {last}")
 }
 
 async fn run(workload: Workload, effort: Effort) -> anyhow::Result<String> {
@@ -106,4 +120,20 @@ async fn run(workload: Workload, effort: Effort) -> anyhow::Result<String> {
     let report = Box::pin(workload.run(effort)).await?;
     report::note_rows(&report.rows)?;
     Ok(report.figures)
+}
+
+const LINE_CHARS_MAX: usize = 600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_is_one_line_with_its_begin_and_its_end() {
+        assert_eq!(one_line("a write:\n   it failed"), "a write: it failed");
+        let long = format!("begin {} end", "ü\n".repeat(LINE_CHARS_MAX));
+        let line = one_line(&long);
+        assert!(line.starts_with("begin ü") && line.ends_with("ü end"), "{line}");
+        assert!(!line.contains('\n') && line.chars().count() < LINE_CHARS_MAX + 10);
+    }
 }

@@ -91,11 +91,29 @@ impl Cluster {
 
     /// Has a node build snapshots by this rule from its next start on.
     pub(crate) fn set_snapshot_rule(&self, node: usize, rule: SnapshotRule) -> anyhow::Result<()> {
+        self.configure(node, |raft| {
+            raft.insert("snapshot_entries".to_owned(), rule.entries.into());
+            raft.insert("trailing_logs".to_owned(), rule.keep.into());
+        })
+    }
+
+    /// Has a node build snapshots as it does by default, from its next start on.
+    pub(crate) fn unset_snapshot_rule(&self, node: usize) -> anyhow::Result<()> {
+        self.configure(node, |raft| {
+            raft.remove("snapshot_entries");
+            raft.remove("trailing_logs");
+        })
+    }
+
+    fn configure(
+        &self,
+        node: usize,
+        change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>),
+    ) -> anyhow::Result<()> {
         let path = &self.ready.nodes[node].config;
         let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(path)?)?;
-        let raft = config.pointer_mut("/storage/raft").context("no storage section")?;
-        raft["snapshot_entries"] = rule.entries.into();
-        raft["trailing_logs"] = rule.keep.into();
+        let raft = config.pointer_mut("/storage/raft").and_then(|raft| raft.as_object_mut());
+        change(raft.context("no storage section")?);
         Ok(std::fs::write(path, serde_json::to_vec_pretty(&config)?)?)
     }
 

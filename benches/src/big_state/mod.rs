@@ -20,7 +20,7 @@ use anyhow::Context;
 
 use crate::pace;
 use cluster::{Cluster, SnapshotRule};
-use report::{Bounds, Growth, Report};
+use report::{Bounds, Growth, Learner, Report};
 use sampler::{NODES, Sampler};
 use snapshots::Snapshots;
 use writers::{SMALL_VALUE_BYTES, Steady};
@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// Seconds of steady writes before a snapshot is built.
     #[arg(long, default_value_t = 10)]
     baseline_seconds: u64,
+    /// At the end a node is wiped once more, with the snapshots' default settings everywhere.
+    #[arg(long)]
+    default_snapshots: bool,
     /// Ends with an error where a limit is exceeded.
     #[arg(long)]
     check: bool,
@@ -118,6 +121,10 @@ impl Run<'_> {
         let installing = steady.between(caught_up.from, caught_up.to);
         let (errors, skipped) = steady.stop().await?;
         let rebuild = self.rebuild(cluster, &mut growths).await?;
+        let learner = match self.arguments.default_snapshots {
+            true => Some(self.catch_up(cluster).await?),
+            false => None,
+        };
         Ok(Report {
             growths,
             baseline,
@@ -126,6 +133,7 @@ impl Run<'_> {
             installing,
             catch_up: caught_up.to - caught_up.from,
             rebuild,
+            learner,
             errors,
             skipped,
         })
@@ -259,6 +267,26 @@ impl Run<'_> {
         let fresh = samples.iter().copied().min().unwrap_or(0);
         growths.push(Growth::over("rebuild the state", cluster.name(LEADER), fresh, &samples));
         Ok(took)
+    }
+
+    /// A node loses everything and joins again while writes go on at the full rate and snapshots
+    /// come, and cut the log, when they do in a user's cluster.
+    async fn catch_up(&self, cluster: &mut Cluster) -> anyhow::Result<Learner> {
+        self.sampler.phase("defaults");
+        cluster.stop_all(self.sampler).await?;
+        for node in 0..NODES {
+            cluster.unset_snapshot_rule(node)?;
+        }
+        cluster.start_all(self.sampler).await?;
+        cluster.make_leader(LEADER).await?;
+        let client = cluster.patient_client(STEADY_CONNECTIONS).await?;
+        let steady = Steady::start(&client, self.arguments.rate);
+        pace::pause(SETTLE).await;
+        // What it takes is in the samples; these two steps have been judged above.
+        let span = self.reinstall(cluster, &mut Vec::new()).await?;
+        let service = steady.between(span.from, span.to);
+        let (errors, skipped) = steady.stop().await?;
+        Ok(Learner { catch_up: span.to - span.from, service, errors, skipped })
     }
 }
 

@@ -25,6 +25,14 @@ impl Growth {
     }
 }
 
+/// A learner that caught up under the default snapshot settings.
+pub(crate) struct Learner {
+    pub(crate) catch_up: Duration,
+    pub(crate) service: Service,
+    pub(crate) errors: u64,
+    pub(crate) skipped: u64,
+}
+
 /// Everything that is reported.
 pub(crate) struct Report {
     pub(crate) growths: Vec<Growth>,
@@ -34,6 +42,7 @@ pub(crate) struct Report {
     pub(crate) installing: Service,
     pub(crate) catch_up: Duration,
     pub(crate) rebuild: Duration,
+    pub(crate) learner: Option<Learner>,
     pub(crate) errors: u64,
     pub(crate) skipped: u64,
 }
@@ -56,6 +65,9 @@ impl Report {
         row("nothing else", &self.baseline);
         row("the leader builds a snapshot", &self.building);
         row("a node is sent one, installs it and catches up", &self.installing);
+        if let Some(learner) = &self.learner {
+            row("the same, default snapshot settings", &learner.service);
+        }
         println!(
             "\nbuilt in {:.1} s, caught up after {:.1} s, rebuilt in {:.1} s; {} writes failed, {} \
              were not sent in time",
@@ -65,6 +77,13 @@ impl Report {
             self.errors,
             self.skipped,
         );
+        if let Some(Learner { catch_up, errors, skipped, .. }) = &self.learner {
+            println!(
+                "under the default snapshot settings caught up after {:.1} s; {errors} writes \
+                 failed, {skipped} were not sent in time",
+                catch_up.as_secs_f64(),
+            );
+        }
     }
 
     /// What is out of bounds, in words.
@@ -83,8 +102,9 @@ impl Report {
         if pause > bounds.pause_above_baseline {
             found.push(format!("writes paused {pause:?} longer while a snapshot was built"));
         }
-        if self.errors > 0 {
-            found.push(format!("{} writes failed", self.errors));
+        let errors = self.errors + self.learner.as_ref().map_or(0, |learner| learner.errors);
+        if errors > 0 {
+            found.push(format!("{errors} writes failed"));
         }
         found
     }
@@ -119,6 +139,7 @@ mod tests {
             installing: Service::default(),
             catch_up: Duration::ZERO,
             rebuild: Duration::ZERO,
+            learner: None,
             errors: 0,
             skipped: 0,
         };

@@ -45,6 +45,7 @@ pub(crate) async fn run() -> anyhow::Result<String> {
         sent += 1;
     }
     let no_quorum = without_quorum(&cluster).await?;
+    cluster.stop().await?;
     Ok(format!("{sent} bad requests, each with its 4xx; without a quorum 503 after {no_quorum} ms"))
 }
 

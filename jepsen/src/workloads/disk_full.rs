@@ -52,19 +52,22 @@ async fn round() -> anyhow::Result<(Duration, usize)> {
     let history = writers.stop().await?;
     ensure!(history.longest_gap() < GAP_MAX, "writes stopped for {:?}", history.longest_gap());
     ensure!(history.unknown == 0, "{} writes failed though two nodes had space", history.unknown);
-    all_full(&cluster, &client).await?;
+    Box::pin(all_full(&cluster, &client)).await?;
     history.check(&cluster, &[0, 1, 2]).await?;
     wait_equal(&client, 3).await?;
     cluster.stop().await?;
     Ok((took, history.acknowledged.len()))
 }
 
-/// Sets the cap so that half of the reserve is left, which is full; or takes it away.
+/// Sets the cap so that a quarter of the reserve is left, which is full; or takes it away. A reserve
+/// is a tenth of the cap at most, so that what is left is a share of what the node takes, which
+/// differs with how much it was given to write.
 fn cap(cluster: &Cluster, place: usize, full: bool) -> anyhow::Result<()> {
     let data = cluster.ready.nodes[place].data();
     let used = files::bytes_below(&data)?;
     cluster.configure(place, |config| {
-        let cap = if full { json!(used + RESERVE_BYTES / 2) } else { serde_json::Value::Null };
+        let left = (RESERVE_BYTES / 4).min(used / 40);
+        let cap = if full { json!(used + left) } else { serde_json::Value::Null };
         config["storage"]["raft"]["data_bytes_max"] = cap;
     })?;
     cluster.signal(place, Signal::HUP)
@@ -105,9 +108,8 @@ async fn full_leader(cluster: &Cluster, client: &Client) -> anyhow::Result<Durat
 
 async fn all_full(cluster: &Cluster, client: &Client) -> anyhow::Result<()> {
     client.kv("secret").put("to-delete", json!({"i": 1}), None).await?;
-    for place in 0..3 {
-        cap(cluster, place, true)?;
-    }
+    // Before the last of them has looked at its disk, it may lead and take writes.
+    Box::pin(fill_all(cluster, client)).await?;
     pace::until(FULL_MAX, "the refusal of writes", async || {
         let Ok(answer) = put(cluster, 0).await else { return false };
         answer.status == 507
@@ -135,6 +137,23 @@ async fn all_full(cluster: &Cluster, client: &Client) -> anyhow::Result<()> {
     .await
 }
 
+/// Fills all nodes. What a node takes shrinks when it drops a snapshot or a segment, and with it how
+/// full it is: then its cap is set anew.
+async fn fill_all(cluster: &Cluster, client: &Client) -> anyhow::Result<()> {
+    let mut last = Ok(());
+    for _ in 0..FILLS_MAX {
+        for place in 0..3 {
+            cap(cluster, place, true)?;
+        }
+        let filled = wait_unfit(client, &[0, 1, 2]);
+        last = pace::within(FILL_MAX, "the end of space", filled).await.flatten();
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
 fn raw(cluster: &Cluster, place: usize) -> anyhow::Result<Raw> {
     let node = &cluster.ready.nodes[place];
     Raw::new(&cluster.ready.ca_file, &node.api_addr, &cluster.ready.root_token)
@@ -145,10 +164,12 @@ async fn put(cluster: &Cluster, place: usize) -> anyhow::Result<Answer> {
 }
 
 const ROUNDS_ALL: u64 = 10;
-/// Less than a tenth of what a node takes, which is the most that a reserve is.
+/// A tenth of what a node may take is the most that a reserve is.
 const RESERVE_BYTES: u64 = 8 << 20;
 const WRITERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(10);
+const FILLS_MAX: u32 = 5;
+const FILL_MAX: Duration = Duration::from_secs(8);
 const FULL_MAX: Duration = Duration::from_secs(30);
 /// The signal is taken, the space looked at, leadership handed over.
 const HAND_OVER_MAX: Duration = Duration::from_secs(4);

@@ -1,9 +1,9 @@
 //! Membership changes while clients write and nodes die.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use conclave_sdk::Client;
+use conclave_sdk::{Client, Error};
 use serde_json::json;
 
 use super::Effort;
@@ -13,24 +13,27 @@ use crate::cluster::Cluster;
 use crate::http::Raw;
 use crate::pace;
 use crate::report::{Report, Row};
+use crate::seed::Seed;
 
 /// Grows, replaces, shrinks, joins three at once, lets removed and wiped nodes come back, demotes
 /// and promotes; each under load, with a kill.
 pub(crate) async fn run(effort: Effort) -> anyhow::Result<Report> {
     let rounds = effort.count(1, ROUNDS_ALL);
     let mut steps = 0;
-    let (mut acknowledged, mut gap, mut ids) = (0, Duration::ZERO, 0);
-    for _ in 0..rounds {
-        let round = Fire::start().await?.round().await?;
+    let (mut acknowledged, mut gap, mut gap_in, mut ids) = (0, Duration::ZERO, "", 0);
+    for number in 0..rounds {
+        let round = Fire::start(effort.seed, number).await?.round().await?;
         steps += round.steps;
         acknowledged += round.acknowledged;
-        gap = gap.max(round.gap);
+        if round.gap > gap {
+            (gap, gap_in) = (round.gap, round.gap_in);
+        }
         ids += round.ids;
     }
-    ensure!(gap <= GAP_MAX, "writes stopped for {gap:?}");
+    ensure!(gap <= GAP_MAX, "writes stopped for {gap:?}, during: {gap_in}");
     let figures = format!(
         "{steps} membership changes under load and kills, {acknowledged} acknowledged, 0 lost, 0 \
-         wrong, writes stopped for at most {} ms; {ids} ids, none twice",
+         wrong, writes stopped for at most {} ms (during: {gap_in}); {ids} ids, none twice",
         gap.as_millis()
     );
     Ok(Report::from(figures).with_row("membership change under load and kills", Row::healed(steps)))
@@ -40,6 +43,8 @@ struct Round {
     steps: u64,
     acknowledged: usize,
     gap: Duration,
+    /// The step that it was in.
+    gap_in: &'static str,
     ids: usize,
 }
 
@@ -48,15 +53,19 @@ struct Fire {
     client: Client,
     writers: Writers,
     ids: Ids,
-    steps: u64,
+    /// Each change with the time of its end.
+    steps: Vec<(Instant, &'static str)>,
+    seed: Seed,
+    number: u64,
 }
 
 impl Fire {
-    async fn start() -> anyhow::Result<Self> {
+    async fn start(seed: u64, number: u64) -> anyhow::Result<Self> {
+        let seed = Seed::new(seed, number);
         let cluster = Cluster::start(&["--nodes", "3", "--seal", "static"]).await?;
         let client = cluster.client().await?;
         let writers = Writers::on(&cluster, WRITERS, PAUSE).await?;
-        Ok(Self { cluster, client, writers, ids: Ids::default(), steps: 0 })
+        Ok(Self { cluster, client, writers, ids: Ids::default(), steps: Vec::new(), seed, number })
     }
 
     async fn round(mut self) -> anyhow::Result<Round> {
@@ -67,18 +76,21 @@ impl Fire {
         self.join_three().await?;
         self.wipe().await?;
         self.demote_and_promote().await?;
-        let Self { cluster, client, writers, ids, steps } = self;
+        let Self { cluster, client, writers, ids, steps, .. } = self;
         let history = writers.stop().await?;
         wait_equal(&client, AT_LAST.len()).await?;
         history.check(&cluster, &AT_LAST).await?;
         let (acknowledged, gap) = (history.acknowledged.len(), history.longest_gap());
+        let ended = history.longest_gap_end();
+        let gap_in = steps.iter().find(|(end, _)| ended.is_some_and(|ended| ended <= *end));
+        let gap_in = gap_in.map_or("the end", |(_, step)| step);
         cluster.stop().await?;
-        Ok(Round { steps, acknowledged, gap, ids: ids.count() })
+        Ok(Round { steps: steps.len() as u64, acknowledged, gap, gap_in, ids: ids.count() })
     }
 
     /// A change is done: writes must go on, and no id may have come back.
-    async fn done(&mut self, step: &str) -> anyhow::Result<()> {
-        self.steps += 1;
+    async fn done(&mut self, step: &'static str) -> anyhow::Result<()> {
+        self.steps.push((pace::now(), step));
         let kv = self.client.kv("secret");
         let put = kv.put("probe", json!({"step": step}), None);
         pace::within(WRITE_MAX, &format!("a write after: {step}"), put).await??;
@@ -106,7 +118,7 @@ impl Fire {
     async fn replace(&mut self) -> anyhow::Result<()> {
         self.cluster.end(0).await?;
         self.ids.retire("node-1");
-        self.client.operator().remove_member("node-1").await?;
+        self.remove("node-1").await?;
         let sixth = self.cluster.add("n6")?;
         self.cluster.restart(sixth)?;
         wait_voters(&self.client, &["node-2", "node-3", "n4", "n5", "n6"]).await?;
@@ -129,10 +141,10 @@ impl Fire {
             if place == 4 {
                 let leader = self.cluster.leader(&self.client).await?;
                 self.cluster.end(leader).await?;
-                self.client.operator().remove_member(name).await?;
+                self.remove(name).await?;
                 self.cluster.restart(leader)?;
             } else {
-                self.client.operator().remove_member(name).await?;
+                self.remove(name).await?;
             }
             serves_nothing(&self.cluster, place).await?;
             self.cluster.end(place).await?;
@@ -141,13 +153,25 @@ impl Fire {
         wait_voters(&self.client, &["node-1", "node-2", "node-3"]).await
     }
 
-    /// Three at once, with a kill of the leader.
+    /// Three at once, with a kill of the leader: in one round right after it let the first of them
+    /// in, in the next at any moment.
     async fn join_three(&mut self) -> anyhow::Result<()> {
+        let leader = self.cluster.leader(&self.client).await?;
+        let mut places = Vec::new();
         for name in ["n7", "n8", "n9"] {
             let place = self.cluster.add(name)?;
             self.cluster.restart(place)?;
+            places.push(place);
         }
-        let leader = self.cluster.leader(&self.client).await?;
+        if self.number.is_multiple_of(2) {
+            pace::until(WORDS_MAX, "the first of three to join", async || {
+                places.iter().any(|place| self.cluster.words(*place).contains(JOINED))
+            })
+            .await?;
+        } else {
+            let moment = self.seed.next() % JOINING_MS_MAX;
+            pace::pause(Duration::from_millis(moment)).await;
+        }
         self.cluster.end(leader).await?;
         self.cluster.restart(leader)?;
         wait_voters(&self.client, &["node-1", "node-2", "node-3", "n7", "n8", "n9"]).await?;
@@ -189,6 +213,21 @@ impl Fire {
         let answer = raw.send("POST", &path, body.as_bytes()).await?;
         ensure!(answer.status < 300, "{verb}: {} {}", answer.status, answer.body);
         Ok(())
+    }
+
+    /// Removes a member. An answer may die with a leader; then the members say what became of it.
+    async fn remove(&self, name: &str) -> anyhow::Result<()> {
+        for _ in 0..REMOVALS_MAX {
+            match self.client.operator().remove_member(name).await {
+                Ok(()) => return Ok(()),
+                Err(Error::OutcomeUnknown { .. }) if self.id_of(name).await? == 0 => return Ok(()),
+                Err(Error::OutcomeUnknown { .. }) => {}
+                // It was under way when the members were asked.
+                Err(_) if self.id_of(name).await? == 0 => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        anyhow::bail!("whether {name} was removed stayed unknown {REMOVALS_MAX} times")
     }
 
     async fn id_of(&self, name: &str) -> anyhow::Result<u64> {
@@ -242,6 +281,11 @@ pub(crate) async fn serves_nothing(cluster: &Cluster, place: usize) -> anyhow::R
 }
 
 const ROUNDS_ALL: u64 = 5;
+const REMOVALS_MAX: u32 = 4;
+/// What a node says once it has its answer.
+const JOINED: &str = "this node has joined a cluster";
+/// About how long it takes from a node's start to that.
+const JOINING_MS_MAX: u64 = 1_000;
 const WRITERS: usize = 8;
 const PAUSE: Duration = Duration::from_millis(10);
 /// `node-1` to `node-3`, `n7`, `n8`, `n9`.

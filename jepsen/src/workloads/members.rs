@@ -75,6 +75,26 @@ pub(crate) async fn wait_equal(client: &Client, count: usize) -> anyhow::Result<
     waited.with_context(|| format!("the replicas are not equal: {last:?}"))
 }
 
+/// The same, while nodes that end by themselves are started again.
+pub(crate) async fn wait_equal_kept(
+    cluster: &mut Cluster,
+    client: &Client,
+    count: usize,
+) -> anyhow::Result<()> {
+    let begun = pace::now();
+    loop {
+        cluster.start_ended(None)?;
+        match pace::within(LOOK_MAX, "equal replicas", wait_equal(client, count)).await {
+            Ok(equal) => return equal,
+            Err(error) if begun.elapsed() > EQUAL_MAX => {
+                let members = client.operator().members().await;
+                return Err(error.context(format!("the replicas are not equal: {members:?}")));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 fn are_equal(members: &[MemberStatus]) -> bool {
     let first = &members[0];
     let hashed = !first.state_hash.is_empty();
@@ -97,6 +117,9 @@ pub(crate) async fn wait_rejoined(
     let index = cluster.committed(client).await;
     let mut id = 0;
     let waited = pace::until(VOTERS_MAX, "a node's return", async || {
+        if cluster.start_ended(Some(place)).is_err() {
+            return false;
+        }
         let Some(status) = cluster.status(client, &node).await else { return false };
         id = status.node_id;
         status.initialized
@@ -126,5 +149,7 @@ pub(crate) async fn wait_unfit(client: &Client, places: &[usize]) -> anyhow::Res
 
 const VOTERS_MAX: Duration = Duration::from_secs(60);
 const EQUAL_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at the processes.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 /// A disk that was slow is trusted again after 16 s.
 const FIT_MAX: Duration = Duration::from_secs(45);

@@ -99,6 +99,12 @@ impl History {
         self.times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
+    /// When the longest time between two acknowledged writes ended.
+    pub(crate) fn longest_gap_end(&self) -> Option<Instant> {
+        let longest = self.times.windows(2).max_by_key(|pair| pair[1] - pair[0])?;
+        Some(longest[1])
+    }
+
     /// Each of these nodes, asked alone, has every acknowledged write.
     pub(crate) async fn check(&self, cluster: &Cluster, places: &[usize]) -> anyhow::Result<()> {
         ensure!(!self.acknowledged.is_empty(), "nothing was written: the run is void");

@@ -212,6 +212,10 @@ pub trait Consensus: Send + Sync + 'static {
     /// that takes long.
     fn add_member(&self, add: AddMember) -> BoxFuture<'_, Result<(), MembershipError>>;
 
+    /// Adds a learner and answers once that is committed, so that whoever leads next knows it. One
+    /// that is to vote is promoted in the background once it has caught up.
+    fn admit_member(&self, add: AddMember) -> BoxFuture<'_, Result<(), MembershipError>>;
+
     /// Removes a voter or learner. A leader that is to remove itself hands over and answers
     /// `NotLeader`: the next one is asked again.
     fn remove_member(&self, node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>>;

@@ -141,6 +141,16 @@ impl Greeter {
         Ok(served_parts(node_id, reader, self.shared.snapshots.clone(), permit))
     }
 
+    /// Whether this node has applied the entry that a member wants a snapshot to reach, and has
+    /// none that does: it is to build one, for on an idle cluster nothing else would.
+    #[must_use]
+    pub fn owes_snapshot(&self, request: &v1::FetchSnapshotRequest) -> bool {
+        let newest = self.shared.snapshots.latest().ok().flatten();
+        let stored = newest.and_then(|reader| reader.header().last_log_id);
+        let reaches = |id: Option<v1::LogId>| id.is_some_and(|id| id.index >= request.reach_index);
+        !reaches(stored) && reaches(self.shared.state.applied_id())
+    }
+
     /// Greets the members that this node knows, until a quorum of the voters, itself included, has
     /// answered that it may take part. A learner waits for one answer, a single voter and a node that
     /// knows nobody for none. May be dropped at any moment.
@@ -170,7 +180,7 @@ impl Greeter {
             let now = shared.ports.clock.monotonic();
             if !enough && now >= report_at {
                 report_at = now + REPORT_INTERVAL;
-                tracing::warn!(?answered, voters = ?known.configs, "waiting for a quorum to greet");
+                known.report(&answered);
             }
         }
         Ok(())
@@ -310,6 +320,20 @@ impl Known {
         Self {
             members: membership.members.into_iter().map(|one| (one.node_id, one)).collect(),
             configs: configs.map(|voters| voters.node_ids.into_iter().collect()).collect(),
+        }
+    }
+
+    /// Says whom this node waits for. One whose disk names no voter, since its state and snapshots are
+    /// lost, may wait for members that are long gone.
+    fn report(&self, answered: &BTreeSet<u64>) {
+        if self.configs.is_empty() && answered.len() == 1 {
+            let members: Vec<u64> = self.members.keys().copied().collect();
+            tracing::warn!(
+                ?members,
+                "state and snapshots are gone, and none of the members that let this node in answers; if the cluster runs, set this node's data aside and join it again with `conclaved rejoin --config FILE`"
+            );
+        } else {
+            tracing::warn!(?answered, voters = ?self.configs, "waiting for a quorum to greet");
         }
     }
 

@@ -56,25 +56,52 @@ impl<R: AsyncRuntime> Node<R> {
         self.bounded(CHANGE_ELECTIONS, self.until(led)).await
     }
 
-    /// The wish to vote stands in the membership itself, so that no change of leaders forgets it.
+    /// Adds a member, and waits a while for it to vote where it is to.
     pub(crate) async fn add(&self, add: AddMember) -> Changed<()> {
+        let (node_id, voter) = (add.member.node_id, add.voter);
+        self.admit(add).await?;
+        if voter { self.until_it_votes(node_id).await } else { Ok(()) }
+    }
+
+    /// Once this succeeded every future leader knows the member. The wish to vote stands in the
+    /// membership itself, so that no change of leaders forgets it.
+    pub(crate) async fn admit(&self, add: AddMember) -> Changed<()> {
         let (node_id, mut info) = decode::member(&add.member);
         info.voter_wanted = add.voter;
         if node_id == 0 {
             return refused("a member needs an id above 0");
         }
         self.must_lead()?;
+        if self.is_taken(node_id, &info) {
+            return refused("another member has this name or this key; remove it first");
+        }
         let node = BTreeMap::from([(node_id, info.clone())]);
         match self.known(node_id) {
             Some(known) if !known.info.is_same_node(&info) => {
-                return refused("another member has this id; ids are never reused");
+                refused("another member has this id; ids are never reused")
             }
-            Some(known) if known.voter || !add.voter => return Ok(()),
-            Some(known) if known.info.voter_wanted => {}
-            Some(_) => self.change(Change::SetNodes(node)).await?,
-            None => self.change(Change::AddNodes(node)).await?,
+            Some(known) if known.voter || known.info.voter_wanted || !add.voter => {
+                self.until_committed().await
+            }
+            Some(_) => self.change(Change::SetNodes(node)).await,
+            None => self.change(Change::AddNodes(node)).await,
         }
-        if add.voter { self.until_it_votes(node_id).await } else { Ok(()) }
+    }
+
+    /// One node under two ids would vote twice.
+    fn is_taken(&self, node_id: u64, info: &MemberInfo) -> bool {
+        let metrics = self.metrics.borrow_watched();
+        let mut others =
+            metrics.membership_config.membership().nodes().filter(|(id, _)| **id != node_id);
+        others.any(|(_, other)| other.name == info.name || other.spki_pin == info.spki_pin)
+    }
+
+    /// The membership in force may be one that the next leader does not have.
+    async fn until_committed(&self) -> Changed<()> {
+        let settled =
+            |metrics: &MetricsOf<R>| is_committed(metrics) || metrics.state != ServerState::Leader;
+        self.bounded(CHANGE_ELECTIONS, self.until(settled)).await?;
+        self.must_lead()
     }
 
     async fn until_it_votes(&self, node_id: u64) -> Changed<()> {

@@ -227,6 +227,10 @@ impl<R: AsyncRuntime> Consensus for Node<R> {
         self.add(add).boxed()
     }
 
+    fn admit_member(&self, add: AddMember) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.admit(add).boxed()
+    }
+
     fn remove_member(&self, node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
         self.remove(node_id).boxed()
     }

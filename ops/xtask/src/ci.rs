@@ -20,6 +20,29 @@ const PLANTS: [&str; 9] = [
     "stale-follower-read",
 ];
 
+/// A state small enough for every change. Where no control group can be made, growth is measured
+/// without one. How long a write waits is judged by tests of the state machine: through three nodes
+/// and a client on a busy machine it says what the machine does.
+///
+/// The goal is 128 MiB a step. Installing does not meet it yet (`benches/RESULTS.md`), so this bound
+/// only keeps it from growing.
+const BIG_STATE: [&str; 14] = [
+    "big-state",
+    "--mib",
+    "96",
+    "--small-percent",
+    "1",
+    "--rate",
+    "100",
+    "--baseline-seconds",
+    "3",
+    "--pause-ms",
+    "5000",
+    "--growth-mib",
+    "208",
+    "--check",
+];
+
 /// Runs it.
 ///
 /// # Errors
@@ -42,5 +65,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
             )?,
         )?;
     }
-    step::run("real processes", step::built("conclave-jepsen", &["ci"])?)
+    step::run("real processes", step::built("conclave-jepsen", &["ci"])?)?;
+    step::run("memory of a big state", step::built("conclave-benches", &BIG_STATE)?)
 }

@@ -1,5 +1,9 @@
 //! Bytes, pages and files of one node go bad: never a wrong answer, never a silent divergence, and
 //! always a way back.
+//!
+//! Damage may be found late: a node answers rightly, is taken for healed, and its scrub ends it while
+//! another node is being damaged. So these tests start nodes again that ended by themselves, as a
+//! service manager does.
 
 mod fault;
 
@@ -13,7 +17,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::Effort;
-use super::members::{wait_equal, wait_rejoined, wait_voters};
+use super::members::{wait_equal_kept, wait_rejoined, wait_voters};
 use super::model::Model;
 use crate::cluster::Cluster;
 use crate::report::{self, Report, Row};
@@ -88,11 +92,13 @@ async fn damage_cluster(seed: u64, number: u64, count: u64) -> anyhow::Result<Ro
             Ok(false) => row.refused += 1,
             Err(error) => {
                 println!("   damage {run} of cluster {number}, seed {seed}: {error:#}");
+                println!("{}", damaged.look().await);
                 row.wrong += 1;
                 damaged.wipe().await.context("after a damage that was not repaired")?;
             }
         }
     }
+    wait_equal_kept(&mut damaged.cluster, &damaged.client, 3).await?;
     damaged.model.check(&damaged.cluster, &[0, 1, 2]).await?;
     damaged.cluster.stop().await?;
     Ok(rows)
@@ -141,7 +147,7 @@ impl Damaged {
             self.cluster.restart(place)?;
             self.cluster.wait_caught_up(&self.client, place, 1).await?;
         }
-        self.write().await?;
+        self.write(None).await?;
         wait_snapshot(&self.cluster, place).await?;
         let old = self.cluster.status(&self.client, &self.cluster.ready.nodes[place]).await;
         let old = old.map_or(0, |status| status.node_id);
@@ -165,14 +171,14 @@ impl Damaged {
 
     /// Starts the node and does what it says until it is a member with everything.
     async fn repair(&mut self, place: usize, old: u64) -> anyhow::Result<bool> {
-        self.write().await?;
+        self.write(Some(place)).await?;
         let mut healed = true;
         for _ in 0..STARTS_MAX {
             self.cluster.restart(place)?;
             match self.verdict(place).await? {
                 // On itself, before its peers could make anything good.
                 Verdict::Serves if self.is_right(place).await? => {
-                    wait_equal(&self.client, 3).await?;
+                    wait_equal_kept(&mut self.cluster, &self.client, 3).await?;
                     return Ok(healed);
                 }
                 // It found damage while it served and ended; a service manager starts it again.
@@ -197,6 +203,7 @@ impl Damaged {
             if self.cluster.exited(place).is_some() {
                 return Ok(false);
             }
+            self.cluster.start_ended(Some(place))?;
             match self.model.compare(&client).await {
                 Ok((0, 0)) => return Ok(true),
                 Ok((lost, wrong)) => anyhow::bail!("{lost} lost, {wrong} wrong"),
@@ -214,6 +221,7 @@ impl Damaged {
             if self.cluster.exited(place).is_some() {
                 return Ok(Verdict::Refuses(self.cluster.words(place)));
             }
+            self.cluster.start_ended(Some(place))?;
             match self.cluster.status(&self.client, &node).await {
                 Some(s) if !s.sealed && s.leader_id != 0 && s.applied_index >= index => {
                     return Ok(Verdict::Serves);
@@ -253,18 +261,41 @@ impl Damaged {
         wait_voters(&self.client, &["node-1", "node-2", "node-3"]).await
     }
 
+    /// How every node is, for whoever looks into a failure.
+    async fn look(&mut self) -> String {
+        let mut lines = Vec::new();
+        for place in 0..3 {
+            let node = self.cluster.ready.nodes[place].clone();
+            let status = self.cluster.status(&self.client, &node).await;
+            let exited = self.cluster.exited(place);
+            let words = tail(&self.cluster.words(place));
+            lines.push(format!("     node {place}: {status:?}, ended: {exited:?}\n     {words}"));
+        }
+        lines.push(format!("     members: {:?}", self.client.operator().members().await));
+        lines.join("\n")
+    }
+
     /// By SIGTERM or, as often, without warning.
     async fn stop(&mut self, place: usize) -> anyhow::Result<()> {
-        if self.seed.below(2) == 0 {
+        if self.seed.below(2) == 0 || self.cluster.exited(place).is_some() {
             return self.cluster.end(place).await;
         }
         self.cluster.signal(place, Signal::TERM)?;
         self.cluster.wait_ended(place).await
     }
 
-    async fn write(&mut self) -> anyhow::Result<()> {
+    /// Writes some keys; anew where the quorum was lost to a node that has to be started again.
+    async fn write(&mut self, stopped: Option<usize>) -> anyhow::Result<()> {
         let first = self.seed.next() % (KEYS - WRITES_EACH);
-        self.model.write(&self.client, first..first + WRITES_EACH).await
+        let mut tries = 0;
+        loop {
+            self.cluster.start_ended(stopped)?;
+            tries += 1;
+            match self.model.write(&self.client, first..first + WRITES_EACH).await {
+                Err(_) if tries < WRITE_TRIES_MAX => pace::pause(WRITE_PAUSE).await,
+                ended => return ended,
+            }
+        }
     }
 
     fn copy_of(&self, place: usize) -> std::path::PathBuf {
@@ -323,6 +354,8 @@ const CLUSTERS: u64 = 2;
 const KEYS: u64 = 160;
 const VALUE_BYTES: usize = 16 << 10;
 const WRITES_EACH: u64 = 12;
+const WRITE_TRIES_MAX: u32 = 3;
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
 /// Small enough that snapshots and purges happen all the time.
 const SNAPSHOT_ENTRIES: u64 = 48;
 const TRAILING: u64 = 16;

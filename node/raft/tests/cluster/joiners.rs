@@ -1,10 +1,12 @@
 //! Nodes that are to vote end as voters, whoever leads meanwhile.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use conclave_proto::v1;
 use conclave_proto::v1::entry::Payload;
-use conclave_raft::{AddMember, Readiness};
+use conclave_raft::{AddMember, MembershipError, Readiness};
 use futures::future::join_all;
 
 use crate::support::{Cluster, member, simulate};
@@ -158,4 +160,77 @@ fn a_voter_whose_removal_was_cut_short_is_no_learner_that_comes_back() {
             }
         });
     }
+}
+
+/// A joiner is answered once it was admitted. From then on it waits for the cluster, so that it
+/// must not depend on the one node that knows it.
+#[test]
+fn whoever_was_admitted_votes_in_the_end_although_the_leader_dies_at_once() {
+    let outcomes = [Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0))];
+    for delay in 0..16_u64 {
+        let outcomes = outcomes.clone();
+        simulate(380 + delay, async move |mut cluster| {
+            cluster.form(3).await;
+            let leader = cluster.leader().await;
+            let first = cluster.raft(leader);
+            let clock = cluster.ports.clock.clone();
+            let dying = async {
+                clock.sleep(Duration::from_micros(delay * 500)).await;
+                cluster.stop(leader).await;
+            };
+            let (admitted, ()) = futures::join!(first.admit_member(voter(4)), dying);
+            outcomes[usize::from(admitted.is_ok())].fetch_add(1, Ordering::Relaxed);
+            cluster.start(4).await.set_readiness(Readiness::Ready);
+            cluster.leader().await;
+            if admitted.is_err() {
+                // It asks the next leader under another id, and the old one is removed.
+                let next = cluster.raft(cluster.leader().await);
+                let _ = next.remove_member(4).await;
+                next.admit_member(voter(5)).await.expect("it is admitted");
+                cluster.start(5).await.set_readiness(Readiness::Ready);
+            }
+            cluster.start(leader).await.set_readiness(Readiness::Ready);
+            let last = if admitted.is_ok() { 4 } else { 5 };
+            until_voters_are(&cluster, &[1, 2, 3, last]).await;
+        });
+    }
+    assert!(outcomes.iter().all(|count| count.load(Ordering::Relaxed) > 0), "{outcomes:?}");
+}
+
+#[test]
+fn nobody_is_admitted_before_a_quorum_has_it() {
+    simulate(400, async |mut cluster| {
+        cluster.form(3).await;
+        let leader = cluster.leader().await;
+        let first = cluster.raft(leader);
+        for id in (1..=3).filter(|id| *id != leader) {
+            cluster.stop(id).await;
+        }
+        // The second time the member stands in the leader's own log already.
+        for _ in 0..2 {
+            let refused = first.admit_member(voter(4)).await.expect_err("nobody else has it");
+            let expected = [MembershipError::Unavailable, MembershipError::NotLeader];
+            let expected = expected.map(|error| error.to_string());
+            assert!(expected.contains(&refused.to_string()), "{refused}");
+        }
+    });
+}
+
+/// Its answer was lost, it asked again, and the first leader comes back with the first addition.
+#[test]
+fn one_node_is_not_admitted_under_two_ids() {
+    simulate(401, async |mut cluster| {
+        cluster.form(3).await;
+        let first = cluster.raft(cluster.leader().await);
+        first.admit_member(voter(4)).await.expect("it is admitted");
+        for (name, pin) in [("node-4", member(5).spki_pin), ("node-5", member(4).spki_pin)] {
+            let again = v1::Member { name: name.to_owned(), spki_pin: pin, ..member(5) };
+            let add = AddMember { member: again, voter: true };
+            let refused = first.admit_member(add).await.expect_err("it is a member already");
+            assert!(refused.to_string().contains("remove it first"), "{refused}");
+        }
+        first.remove_member(4).await.expect("it goes");
+        let again = v1::Member { node_id: 5, ..member(4) };
+        first.admit_member(AddMember { member: again, voter: true }).await.expect("once removed");
+    });
 }

@@ -160,6 +160,38 @@ fn without_a_peer_that_can_help_it_waits_and_takes_no_part() {
     });
 }
 
+/// Peers build large snapshots seldom, and on an idle cluster never: whoever waits for one is owed
+/// it.
+#[test]
+fn a_snapshot_that_a_peer_waits_for_is_owed_where_none_reaches_and_it_can_be_built() {
+    simulate(972, async |mut cluster| {
+        cluster.form(3).await;
+        write_many(&cluster, 0..20).await;
+        cluster.sleep(Duration::from_secs(2)).await;
+        let id = 1 + cluster.leader().await % 3;
+        cluster.stop(id).await;
+        let opened = cluster.open(id);
+        let greeter = opened.greeter.clone();
+        let raft = cluster.start_opened(opened).await.expect("the node starts");
+        let leader = cluster.raft(cluster.leader().await);
+        let applied = leader.status().applied_index;
+        cluster
+            .eventually("the log", |_| (raft.status().applied_index >= applied).then_some(()))
+            .await;
+        let request = |reach_index| v1::FetchSnapshotRequest { from: 9, reach_index };
+        assert!(greeter.owes_snapshot(&request(applied)), "it has none");
+        let beyond = raft.status().last_log_index + 100;
+        assert!(!greeter.owes_snapshot(&request(beyond)), "it has not got there itself");
+        raft.trigger_snapshot().await;
+        cluster
+            .eventually("a snapshot", |_| {
+                greeter.on_fetch_snapshot(&request(applied)).ok().map(drop)
+            })
+            .await;
+        assert!(!greeter.owes_snapshot(&request(applied)), "there is one");
+    });
+}
+
 /// A whole log needs no snapshot, whatever became of the snapshots.
 #[test]
 fn a_damaged_snapshot_beside_a_whole_log_does_no_harm() {

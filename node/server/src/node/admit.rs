@@ -16,10 +16,14 @@ use crate::tls::ClusterCa;
 impl Node {
     /// Allocates an id through the log, signs the applicant's key and adds it as a learner that
     /// becomes a voter once it has caught up. A join token is used up by it.
+    ///
+    /// It is answered last: whoever holds an answer waits for the cluster for ever, so the cluster
+    /// must know it whatever dies now. Where the answer is lost, the applicant asks again, and the
+    /// member that nobody is gives way to it.
     pub(super) async fn admit_node(&self, applicant: VerifiedJoin) -> Result<v1::JoinReply, Error> {
         let phase = self.phase();
         let (running, core) = phase.serving()?;
-        let admission = Admission::begin(self.me(), &applicant.request().name)?;
+        let _admission = Admission::begin(self.me(), &applicant.request().name)?;
         let old = self.dead_holder_of(running, &applicant.request().name).await?;
         if !applicant.request().token_id.is_empty() {
             core.consume_join_token(&applicant.request().token_id).await?;
@@ -38,10 +42,12 @@ impl Node {
             voter_wanted: !applicant.request().non_voter,
             approved: !applicant.request().token_id.is_empty(),
         };
-        let voter = !applicant.request().non_voter;
-        self.add_in_background(running, member.clone(), voter, admission);
-        let mut members: Vec<_> =
-            running.raft.status().members.into_iter().map(|view| view.member).collect();
+        let (name, voter) = (member.name.clone(), member.voter_wanted);
+        let add = AddMember { member: member.clone(), voter };
+        running.raft.admit_member(add).await.map_err(from_membership)?;
+        tracing::info!(name, node_id, voter, "a node has joined");
+        let others = running.raft.status().members.into_iter().map(|view| view.member);
+        let mut members: Vec<_> = others.filter(|other| other.node_id != node_id).collect();
         members.push(member);
         Ok(v1::JoinReply {
             node_id,
@@ -77,26 +83,6 @@ impl Node {
 
     fn admitting(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.admitting.lock().expect("no code panics while it holds this")
-    }
-
-    /// The learner must start before it can catch up, so the joiner gets its answer first.
-    fn add_in_background(
-        &self,
-        running: &Arc<Running>,
-        member: v1::Member,
-        voter: bool,
-        admission: Admission,
-    ) {
-        let raft = running.raft.clone();
-        let task = async move {
-            let name = member.name.clone();
-            match raft.add_member(AddMember { member, voter }).await {
-                Ok(()) => tracing::info!(name, voter, "a node has joined"),
-                Err(error) => tracing::warn!(name, %error, "a node was admitted but not added"),
-            }
-            drop(admission);
-        };
-        self.ports.spawn.spawn("add-member", Box::pin(task));
     }
 }
 

@@ -72,9 +72,16 @@ impl Node {
         if self.config.storage.retry_join.is_empty() || self.join_secret.is_none() {
             return;
         }
+        let mut report_at = self.ports.clock.monotonic() + REPORT_INTERVAL;
         while matches!(self.phase(), Phase::Alone) && self.identities.load().is_none() {
             if let Err(error) = self.join_cluster(JoinRequest::default()).await {
-                tracing::debug!(%error, "not joined yet");
+                let now = self.ports.clock.monotonic();
+                if now < report_at {
+                    tracing::debug!(%error, "not joined yet");
+                } else {
+                    report_at = now + REPORT_INTERVAL;
+                    tracing::warn!(%error, "not joined yet; this node keeps trying");
+                }
             }
             self.ports.clock.sleep(RETRY_INTERVAL).await;
         }
@@ -159,5 +166,7 @@ impl Node {
     }
 }
 
+/// Between two lines in the log that say why this node has not joined.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 const TOKEN_RETRY_INTERVAL: Duration = Duration::from_secs(2);

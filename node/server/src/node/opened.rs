@@ -220,8 +220,11 @@ pub(super) const WAY_OUT: &str = "set the node's data aside and join it again wi
 /// A start reads segments whole, one at a time, so this much memory goes into it.
 const SEGMENT_BYTES: u64 = 16 << 20;
 const LOG_CACHE_BYTES_MAX: usize = 16 << 20;
-const OVERLAY_BYTES_MAX: usize = 64 << 20;
-const UNDO_BYTES_MAX: usize = 64 << 20;
+/// A node that catches up applies faster than sled writes, so it fills this. Then each entry waits
+/// for a batch of it, as it would for a larger one later.
+const OVERLAY_BYTES_MAX: usize = 16 << 20;
+/// A copy of the state fills half of this under steady writes, before images go to the engine.
+const UNDO_BYTES_MAX: usize = 32 << 20;
 const WAITING_COMMANDS_MAX: usize = 16_384;
 
 #[cfg(test)]

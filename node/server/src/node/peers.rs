@@ -32,7 +32,7 @@ impl PeerDirectory for Node {
     }
 
     /// Ids are log indexes: one below the membership in force that is not in it was removed, or is
-    /// about to be added and speaks to nobody but the leader yet.
+    /// about to be added and does not know it yet.
     fn is_removed(&self, node_id: u64) -> bool {
         let phase = self.phase();
         let Some(running) = phase.running() else { return false };
@@ -60,6 +60,15 @@ impl PeerHandler for Node {
             Status::unavailable("this node takes no part in a cluster; ask another one")
         })?;
         let parts = opened.greeter.on_fetch_snapshot(request);
+        if parts.is_err()
+            && let Some(running) = phase.running()
+            && opened.greeter.owes_snapshot(request)
+        {
+            // Without effect while one is being built; the member asks again.
+            let raft = running.raft.clone();
+            let build = async move { raft.trigger_snapshot().await };
+            self.ports.spawn.spawn("snapshot for a member", Box::pin(build));
+        }
         parts.map_err(|error| Status::unavailable(error.to_string()))
     }
 

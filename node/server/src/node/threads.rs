@@ -45,8 +45,12 @@ impl Threads {
         let flush = move || flush_until_stopped(&flushed, &space, &flag, &fails);
         handles.push(spawn("state-flush", flush)?);
         if scrub_bytes_per_s > 0 {
-            let flag = stopping.clone();
-            let scrub = move || scrub_until_stopped(&state, scrub_bytes_per_s, &flag, &damaged);
+            let (flag, fails) = (stopping.clone(), state_fails.clone());
+            let scrub = move || {
+                let mut scrub = Scrub::default();
+                let step = || state.scrub(&mut scrub, SCRUB_STEP_RECORDS);
+                scrub_until_stopped(step, scrub_bytes_per_s, &flag, &fails, &damaged);
+            };
             handles.push(spawn("state-scrub", scrub)?);
         }
         Ok(Self { stopping, state_fails, handles: std::sync::Mutex::new(handles) })
@@ -117,23 +121,37 @@ fn flush_until_stopped(state: &State, space: &Space, stopping: &AtomicBool, fail
 }
 
 /// Reads the state again, a step at a time. Applies wait for a step, so it is small.
-fn scrub_until_stopped(state: &State, bytes_per_s: u64, stopping: &AtomicBool, damaged: &Damaged) {
-    let mut scrub = Scrub::default();
+///
+/// The engine says of some damage only that it cannot read. What it cannot read again and again
+/// while it can be written is lost, and requests fail on it all the while.
+fn scrub_until_stopped(
+    mut step: impl FnMut() -> Result<bool, StateError>,
+    bytes_per_s: u64,
+    stopping: &AtomicBool,
+    fails: &AtomicBool,
+    damaged: &Damaged,
+) {
     let pause = Duration::from_micros(SCRUB_STEP_BYTES * 1_000_000 / bytes_per_s);
-    let pause = pause.max(SCRUB_PAUSE_MIN);
-    while pause_unless(stopping, pause) {
-        match state.scrub(&mut scrub, SCRUB_STEP_RECORDS) {
-            Ok(true) => metrics::counter!("conclave_state_scrub_rounds_total").increment(1),
-            Ok(false) => {}
-            Err(error @ StateError::Damaged(_)) => {
-                damaged(error.to_string());
-                return;
+    let mut pause_next = pause.max(SCRUB_PAUSE_MIN);
+    let mut failures = 0;
+    while pause_unless(stopping, pause_next) {
+        pause_next = pause.max(SCRUB_PAUSE_MIN);
+        match step() {
+            Ok(ended) => {
+                failures = 0;
+                metrics::counter!("conclave_state_scrub_rounds_total").increment(u64::from(ended));
             }
+            Err(error @ StateError::Damaged(_)) => return damaged(error.to_string()),
             Err(error) => {
-                tracing::warn!(%error, "the state machine cannot be read by the scrub");
-                if !pause_unless(stopping, SCRUB_ERROR_PAUSE) {
-                    return;
+                failures += 1;
+                let writable = !fails.load(Ordering::Acquire);
+                if failures >= SCRUB_FAILURES_MAX && writable {
+                    return damaged(error.to_string());
                 }
+                if failures == 1 {
+                    tracing::warn!(%error, "the state machine cannot be read by the scrub");
+                }
+                pause_next = SCRUB_ERROR_PAUSE;
             }
         }
     }
@@ -155,6 +173,46 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(15);
 const SCRUB_STEP_BYTES: u64 = 512 << 10;
 const SCRUB_STEP_RECORDS: usize = 128;
 const SCRUB_PAUSE_MIN: Duration = Duration::from_millis(5);
-const SCRUB_ERROR_PAUSE: Duration = Duration::from_secs(60);
+/// Steps that fail one after the other.
+const SCRUB_FAILURES_MAX: u32 = 3;
+const SCRUB_ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// A thread that sleeps is told to stop this late at most.
 const NAP_MAX: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Runs a scrub whose step number `n` ends as `step(n)` says, for at most `steps` of them.
+    fn damage_found(steps: u32, fails: bool, step: impl Fn(u32) -> bool) -> Option<String> {
+        let (found, stopping) = (Arc::new(Mutex::new(None)), AtomicBool::new(false));
+        let note = found.clone();
+        let damaged: Damaged = Arc::new(move |what| *note.lock().unwrap() = Some(what));
+        let mut number = 0;
+        let step = || {
+            number += 1;
+            stopping.store(number >= steps, Ordering::Release);
+            if step(number) { Ok(false) } else { Err(unreadable()) }
+        };
+        scrub_until_stopped(step, u64::MAX, &stopping, &AtomicBool::new(fails), &damaged);
+        found.lock().unwrap().take()
+    }
+
+    fn unreadable() -> StateError {
+        StateError::Engine(conclave_store::state::EngineError("unreadable".to_owned()))
+    }
+
+    #[test]
+    fn what_cannot_be_read_again_and_again_is_damage() {
+        let found = damage_found(9, false, |number| number < 3);
+        assert!(found.is_some_and(|what| what.contains("unreadable")));
+    }
+
+    #[test]
+    fn one_failure_or_an_engine_that_cannot_be_written_is_none() {
+        assert_eq!(damage_found(9, false, |number| number != 3 && number != 4), None);
+        assert_eq!(damage_found(5, true, |_| false), None);
+    }
+}

@@ -195,7 +195,8 @@ impl Acceptor {
         let tls = self.tls.accept(tcp).await?;
         let caller = Caller::of_session(tls.get_ref().1, remote).map_err(io::Error::other)?;
         let stranger = if self.access.is_stranger(&caller) { Some(self.stranger()?) } else { None };
-        Ok(Connection { tls, caller, stranger, recorder: self.recorder.clone() })
+        let access = Arc::clone(&self.access);
+        Ok(Connection { tls, caller, access, stranger, recorder: self.recorder.clone() })
     }
 
     /// Strangers may only join: a few at a time, and not for long, so that they never keep members
@@ -213,11 +214,22 @@ impl Acceptor {
 struct Connection {
     tls: TlsStream<TcpStream>,
     caller: Caller,
+    access: Arc<Access>,
     stranger: Option<Stranger>,
     recorder: Option<Arc<FrameRecorder>>,
 }
 
 impl Connection {
+    /// Whether a stranger's limit, which it has just met, ends this connection. Whoever was a
+    /// stranger may be none any more: a leader calls on a node before that knows that it was let in.
+    fn is_cut_off(&mut self) -> bool {
+        if self.access.is_stranger(&self.caller) {
+            return true;
+        }
+        self.stranger = None;
+        false
+    }
+
     fn record(&self, bytes: &[u8]) {
         if let Some(recorder) = &self.recorder {
             recorder.record(bytes);
@@ -250,17 +262,22 @@ impl AsyncRead for Connection {
         {
             // Polled once more after completing, the timer must not be asked again.
             stranger.end = std::future::ready(()).boxed();
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            if self.is_cut_off() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.tls).poll_read(context, buffer);
         let read = buffer.filled().len() - before;
         if let Some(stranger) = &mut self.stranger {
             // Whole messages are read before anybody asks who sent them.
-            let Some(left) = stranger.bytes_left.checked_sub(read) else {
-                return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
-            };
-            stranger.bytes_left = left;
+            match stranger.bytes_left.checked_sub(read) {
+                Some(left) => stranger.bytes_left = left,
+                None if self.is_cut_off() => {
+                    return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+                }
+                None => {}
+            }
         }
         self.record(&buffer.filled()[before..]);
         polled

@@ -56,6 +56,9 @@ impl Consensus for Echo {
     fn add_member(&self, _add: AddMember) -> BoxFuture<'_, Result<(), MembershipError>> {
         std::future::ready(Ok(())).boxed()
     }
+    fn admit_member(&self, _add: AddMember) -> BoxFuture<'_, Result<(), MembershipError>> {
+        std::future::ready(Ok(())).boxed()
+    }
     fn remove_member(&self, _node_id: u64) -> BoxFuture<'_, Result<(), MembershipError>> {
         std::future::ready(Ok(())).boxed()
     }
@@ -498,6 +501,26 @@ async fn a_node_the_cluster_let_in_may_speak_raft_until_it_is_removed() {
     assert!(forward_refusal(reply).contains("claims"), "only known members forward");
     server.host.removed.lock().expect("no panic").push(8);
     assert!(refusal(vote(&transport, &target, 8).await).contains("claims"));
+}
+
+/// A leader calls on the node that it has just let in before that node knows it.
+#[tokio::test]
+async fn the_limits_of_a_stranger_end_where_it_is_none_any_more() {
+    let server = serve(host()).await;
+    let target = server.target();
+    let identity = make_identity("leader");
+    let transport = TonicTransport::new(Arc::clone(&identity), system::ports());
+    let request = |bytes| v1::ForwardRequest { from: 2, sealed: vec![7; bytes].into() };
+    let limit = Duration::from_secs(5);
+    let early = transport.forward(&target, request(1), limit).await;
+    assert!(forward_refusal(early).contains("claims"));
+    let longer = transport.forward(&target, request(1 << 20), limit).await;
+    assert!(longer.is_err(), "a stranger may not send this much");
+    let early = transport.forward(&target, request(1), limit).await;
+    assert!(forward_refusal(early).contains("claims"));
+    server.host.members.lock().expect("no panic").insert(identity.pin(), 2);
+    let reply = transport.forward(&target, request(1 << 20), limit).await.expect("answered");
+    assert_eq!(reply.sealed.len(), 1 << 20);
 }
 
 /// A cluster that took another one's backup has that one's authority from then on.

@@ -77,14 +77,16 @@ fn resume(
     let same_boot = mark.boot_id == config.boot_id;
     let mut replay = Replay::new(mark);
     let mut newest = None;
+    // One buffer for all: two segments at once would be twice the memory.
+    let mut bytes = Vec::new();
     for (sequence, path) in &sequences {
         let file = disk.open(path, Open::Existing)?;
         let segment = Arc::new(Segment { sequence: *sequence, path: path.clone(), file });
-        let bytes = read_segment(&segment)?;
+        read_segment(&segment, &mut bytes)?;
         let last = replay.read(&segment, &bytes)?;
-        newest = Some((segment, bytes, last));
+        newest = Some((segment, last));
     }
-    let (active, mut bytes, last) = newest.expect("there is a segment");
+    let (active, last) = newest.expect("there is a segment");
     replay.check_complete(&active)?;
     let end = last.end;
     let tail = torn_tail(&replay, &active, &bytes, end, same_boot)?;
@@ -129,15 +131,16 @@ fn split_leftovers(sequences: &mut Vec<(u64, String)>) -> Result<Vec<String>, Lo
     Ok(std::mem::replace(sequences, kept).into_iter().map(|(_, path)| path).collect())
 }
 
-fn read_segment(segment: &Segment) -> Result<Vec<u8>, LogError> {
+/// Replaces `bytes` by those of a segment.
+fn read_segment(segment: &Segment, bytes: &mut Vec<u8>) -> Result<(), LogError> {
     let length = segment.file.len()?;
     let Some(length) = u32::try_from(length).ok().map(|length| length as usize) else {
         return Err(damaged(&segment.path, "it is longer than any segment"));
     };
-    let mut bytes = vec![0; length];
-    let read = segment.file.read_at(0, &mut bytes)?;
+    bytes.resize(length, 0);
+    let read = segment.file.read_at(0, bytes)?;
     bytes.truncate(read);
-    Ok(bytes)
+    Ok(())
 }
 
 /// The sum of the segments read so far.

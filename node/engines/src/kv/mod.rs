@@ -59,6 +59,9 @@ impl Engine for Kv {
 
 fn dispatch(request: &Request, storage: &mut dyn Storage) -> Result<Response, EngineError> {
     use Operation::{Delete, List, Read, Write};
+    if !is_name(&request.path, request.operation) {
+        return Err(EngineError::invalid("the path has an empty segment; write none"));
+    }
     let (head, name) = match request.path.split_once('/') {
         Some((head, name)) => (head, Some(name)),
         None => (request.path.as_str(), None),
@@ -82,6 +85,12 @@ fn dispatch(request: &Request, storage: &mut dyn Storage) -> Result<Response, En
         }
         _ => Err(wrong_path()),
     }
+}
+
+/// Whether every segment says something; the path of a LIST may end in a slash.
+fn is_name(path: &str, operation: Operation) -> bool {
+    let path = if operation == Operation::List { path.trim_end_matches('/') } else { path };
+    path.is_empty() || path.split('/').all(|segment| !segment.is_empty())
 }
 
 /// People write `secret/app` where the API wants `secret/data/app`; the answer must say so, as a

@@ -1,5 +1,3 @@
-use clap::ValueEnum;
-
 use super::*;
 
 fn run(seed: u64, keep_lines: bool) -> Outcome {
@@ -26,17 +24,6 @@ fn a_run_without_a_bug_violates_nothing_and_does_much() {
     assert_eq!(outcome.violation, None);
     assert!(outcome.coverage.writes > 20, "{}", outcome.coverage);
     assert!(outcome.coverage.reads > 20, "{}", outcome.coverage);
-}
-
-#[test]
-fn each_planted_bug_is_found() {
-    for plant in Plant::value_variants() {
-        let found = (1..=200).find(|seed| {
-            let run = Run { seed: *seed, plant: Some(*plant), keep_lines: false };
-            run.run().violation.is_some()
-        });
-        assert!(found.is_some(), "{plant:?}");
-    }
 }
 
 #[test]

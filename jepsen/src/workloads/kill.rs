@@ -46,7 +46,9 @@ pub(crate) async fn all(scale: u32) -> anyhow::Result<String> {
     for place in 0..cluster.ready.nodes.len() {
         cluster.kill(place)?;
     }
+    // A process that is dying still holds its ports.
     for place in 0..cluster.ready.nodes.len() {
+        cluster.wait_ended(place).await?;
         cluster.restart(place)?;
     }
     let killed = pace::now();

@@ -72,7 +72,7 @@ async fn snapshot_often(cluster: &mut Cluster, client: &Client) -> anyhow::Resul
         config["storage"]["raft"]["snapshot_entries"] = json!(16);
         config["storage"]["raft"]["trailing_logs"] = json!(0);
         std::fs::write(&file, config.to_string())?;
-        cluster.kill(place)?;
+        cluster.end(place).await?;
         cluster.restart(place)?;
         cluster.wait_caught_up(client, place, 1).await?;
     }
@@ -82,7 +82,7 @@ async fn snapshot_often(cluster: &mut Cluster, client: &Client) -> anyhow::Resul
 /// Lets a follower miss so much that a snapshot is all that can bring it up to date.
 async fn stream_snapshot(cluster: &mut Cluster, client: &Client) -> anyhow::Result<usize> {
     let follower = (cluster.leader(client).await? + 1) % cluster.ready.nodes.len();
-    cluster.kill(follower)?;
+    cluster.end(follower).await?;
     for i in 0..MISSED_WRITES {
         let mut data = serde_json::Map::new();
         data.insert(format!("{CANARY}-key"), json!(format!("{CANARY}-missed")));

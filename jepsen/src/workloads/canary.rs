@@ -153,6 +153,6 @@ fn recorded_frames(folder: &Path) -> anyhow::Result<u64> {
 const CANARY: &str = "KanarienvogelZ7Q4";
 const NAME: &[u8] = b"node-2";
 const WRITES_EACH: usize = 20;
-/// More than a node keeps in its log.
 const STREAMS_MAX: u32 = 4;
+/// More than a node keeps in its log.
 const MISSED_WRITES: usize = 100;

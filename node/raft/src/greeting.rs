@@ -323,14 +323,14 @@ impl Known {
         }
     }
 
-    /// Says whom this node waits for. One whose disk names no voter, since its state and snapshots are
-    /// lost, may wait for members that are long gone.
+    /// Says whom this node waits for. One whose disk names no voter, as where state and snapshots
+    /// are lost, may wait for members that are long gone.
     fn report(&self, answered: &BTreeSet<u64>) {
         if self.configs.is_empty() && answered.len() == 1 {
             let members: Vec<u64> = self.members.keys().copied().collect();
             tracing::warn!(
                 ?members,
-                "state and snapshots are gone, and none of the members that let this node in answers; if the cluster runs, set this node's data aside and join it again with `conclaved rejoin --config FILE`"
+                "this node has no state that names the voters, and none of the members that let it in answers; if the cluster runs, set this node's data aside and join it again with `conclaved rejoin --config FILE`"
             );
         } else {
             tracing::warn!(?answered, voters = ?self.configs, "waiting for a quorum to greet");

@@ -50,8 +50,8 @@
 //!   zeros over it.
 //!
 //! What stays unnoticed is a valid older end within the newest segment whose mark was set back as
-//! well: by a power cut, by damage to both, or by an older copy of the directory. Only peers can notice that (see
-//! [`crate::seen`]). A damaged log refuses to open: its node must not vote.
+//! well: by a power cut, by damage to both, or by an older copy of the directory. Only peers can
+//! notice that (see [`crate::seen`]). A damaged log refuses to open: its node must not vote.
 //!
 //! # Reading
 //!

@@ -1,6 +1,7 @@
 //! A cluster of real processes under test.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -38,6 +39,16 @@ impl Node {
     /// Where it keeps its data.
     pub(crate) fn data(&self) -> PathBuf {
         self.config.with_file_name("data")
+    }
+
+    /// What it listens on: for clients, and for peers.
+    fn addresses(&self) -> anyhow::Result<[SocketAddr; 2]> {
+        let config: Value = serde_json::from_slice(&std::fs::read(&self.config)?)?;
+        let address = |name| {
+            let text = config["listener"]["tcp"][name].as_str().context("no address")?;
+            text.parse::<SocketAddr>().context("an address")
+        };
+        Ok([address("address")?, address("cluster_address")?])
     }
 }
 
@@ -154,9 +165,21 @@ impl Cluster {
         anyhow::bail!("no leader was found")
     }
 
-    /// Kills a node without warning.
-    pub(crate) fn kill(&self, place: usize) -> anyhow::Result<()> {
-        self.signal(place, Signal::KILL)
+    /// Kills a node without warning, and waits until it could be started again.
+    pub(crate) async fn kill(&mut self, place: usize) -> anyhow::Result<()> {
+        self.signal(place, Signal::KILL)?;
+        self.wait_ended(place).await
+    }
+
+    /// The same with every node at once.
+    pub(crate) async fn kill_all(&mut self) -> anyhow::Result<()> {
+        for place in 0..self.ready.nodes.len() {
+            self.signal(place, Signal::KILL)?;
+        }
+        for place in 0..self.ready.nodes.len() {
+            self.wait_ended(place).await?;
+        }
+        Ok(())
     }
 
     /// Sends a signal to a node.
@@ -166,24 +189,28 @@ impl Cluster {
         kill_process(pid, signal).context("kill")
     }
 
-    /// Waits until a node that was told to stop has ended.
+    /// Waits until a node that was told to stop has ended and has left its ports: whoever starts it
+    /// again must find them free.
     pub(crate) async fn wait_ended(&mut self, place: usize) -> anyhow::Result<()> {
         if let Some(own) = self.own.get_mut(&place) {
             pace::within(STOP_MAX, "the end of a node", own.child.wait()).await??;
-            return Ok(());
+        } else {
+            let pid = i32::try_from(self.ready.nodes[place].pid)?;
+            let pid = Pid::from_raw(pid).context("the node runs no more")?;
+            let gone = async || test_kill_process(pid).is_err();
+            pace::until(STOP_MAX, "the end of a node", gone).await?;
         }
-        let pid = i32::try_from(self.ready.nodes[place].pid)?;
-        let pid = Pid::from_raw(pid).context("the node runs no more")?;
-        pace::until(STOP_MAX, "the end of a node", async || test_kill_process(pid).is_err()).await
+        let addresses = self.ready.nodes[place].addresses()?;
+        let free = async || addresses.iter().all(|address| ports::is_free(*address));
+        pace::until(STOP_MAX, "the ports of a node that ended", free).await
     }
 
-    /// Kills a node without warning and waits until it has ended; one that has ended is left alone.
+    /// Kills a node without warning; one that has ended by itself is left alone.
     pub(crate) async fn end(&mut self, place: usize) -> anyhow::Result<()> {
         if self.exited(place).is_some() {
             return Ok(());
         }
-        self.kill(place)?;
-        self.wait_ended(place).await
+        self.kill(place).await
     }
 
     /// How a node that was started by hand ended; `None` while it runs.

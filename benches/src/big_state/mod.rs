@@ -1,9 +1,14 @@
 //! A big state, from outside: does a node's memory grow with what it keeps?
 //!
 //! Three real nodes, each under a memory limit, are filled; then one builds a snapshot, sends it to
-//! a node that lost everything, and a third rebuilds its state machine from its own snapshot, all
+//! a node that lost everything, and the leader rebuilds its state machine from its own snapshot, all
 //! but the last while a steady stream of writes goes on. For each step the growth of anonymous
 //! memory is taken, and the longest time without an acknowledged write.
+//!
+//! A step grows a node by what it has at most during the step above what it has without it. For one
+//! that runs, that is its median just before, under the same writes. For one that begins with the step
+//! (to install, to rebuild) there is no before, so it is what the same node has at rest: started a
+//! moment ago on the whole state, with nobody using it. What the writes take counts as growth then.
 
 mod cluster;
 mod limit;
@@ -55,7 +60,7 @@ pub(crate) struct Arguments {
     /// MiB that a step may add to a node's anonymous memory.
     #[arg(long, default_value_t = 128.0)]
     growth_mib: f64,
-    /// Milliseconds that writes may pause longer than before while a snapshot is built.
+    /// Milliseconds that writes may pause longer than before while a snapshot is built or sent.
     #[arg(long, default_value_t = 100)]
     pause_ms: u64,
     /// Where the samples go.
@@ -107,10 +112,10 @@ struct Span {
 impl Run<'_> {
     async fn steps(&self, cluster: &mut Cluster) -> anyhow::Result<Report> {
         self.fill(cluster).await?;
-        self.rearrange(cluster).await?;
+        let rest = self.rearrange(cluster).await?;
         let client = cluster.patient_client(STEADY_CONNECTIONS).await?;
         let steady = Steady::start(&client, self.arguments.rate);
-        let mut growths = Vec::new();
+        let mut growths = Growths { rest, found: Vec::new() };
 
         self.sampler.phase("steady");
         let from = pace::now();
@@ -122,11 +127,11 @@ impl Run<'_> {
         let (errors, skipped) = steady.stop().await?;
         let rebuild = self.rebuild(cluster, &mut growths).await?;
         let learner = match self.arguments.default_snapshots {
-            true => Some(self.catch_up(cluster).await?),
+            true => Some(self.catch_up(cluster, &mut growths).await?),
             false => None,
         };
         Ok(Report {
-            growths,
+            growths: growths.found,
             baseline,
             building,
             build: built.to - built.from,
@@ -159,8 +164,9 @@ impl Run<'_> {
     }
 
     /// Starts the nodes anew so that only the leader will build a snapshot, and only after the
-    /// baseline: three at once on one machine would measure the machine.
-    async fn rearrange(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
+    /// baseline: three at once on one machine would measure the machine. Answers with what each has
+    /// at rest.
+    async fn rearrange(&self, cluster: &mut Cluster) -> anyhow::Result<[u64; NODES]> {
         let applied = cluster.status(LEADER).await.context("a node is gone")?.applied_index;
         self.sampler.phase("restart");
         cluster.stop_all(self.sampler).await?;
@@ -172,15 +178,14 @@ impl Run<'_> {
             cluster.set_snapshot_rule(node, rule(entries))?;
         }
         cluster.start_all(self.sampler).await?;
-        cluster.make_leader(LEADER).await
+        cluster.make_leader(LEADER).await?;
+        let since = self.sampler.phase("at rest");
+        pace::pause(REST).await;
+        Ok(std::array::from_fn(|node| median(self.sampler.anonymous(node, since))))
     }
 
     /// Waits for the leader's snapshot.
-    async fn build(
-        &self,
-        cluster: &mut Cluster,
-        growths: &mut Vec<Growth>,
-    ) -> anyhow::Result<Span> {
+    async fn build(&self, cluster: &mut Cluster, growths: &mut Growths) -> anyhow::Result<Span> {
         let data = cluster.data_dir(LEADER).to_path_buf();
         let before = Snapshots::of(&data).newest;
         let steady_since = self.sampler.elapsed();
@@ -200,7 +205,7 @@ impl Run<'_> {
         // What is kept after the step counts too.
         pace::pause(AFTER).await;
         let samples = self.sampler.anonymous(LEADER, at);
-        growths.push(Growth::over("build a snapshot", cluster.name(LEADER), level, &samples));
+        growths.take("build a snapshot", cluster.name(LEADER), level, &samples);
         Ok(Span { from, to })
     }
 
@@ -208,10 +213,9 @@ impl Run<'_> {
     async fn reinstall(
         &self,
         cluster: &mut Cluster,
-        growths: &mut Vec<Growth>,
+        growths: &mut Growths,
     ) -> anyhow::Result<Span> {
-        self.sampler.phase("remove");
-        let steady_since = self.sampler.elapsed();
+        let steady_since = self.sampler.phase("remove");
         let name = cluster.name(WIPED).to_owned();
         // Of the leader only: the other does not yet know that it belongs to the cluster.
         let client = cluster.client([cluster.api_addr(LEADER).to_owned()], 1).await?;
@@ -236,10 +240,9 @@ impl Run<'_> {
         self.sampler.phase("caught up");
         pace::pause(AFTER).await;
         let sender = self.sampler.anonymous(LEADER, at);
-        growths.push(Growth::over("send a snapshot", cluster.name(LEADER), level, &sender));
+        growths.take("send a snapshot", cluster.name(LEADER), level, &sender);
         let receiver = self.sampler.anonymous(WIPED, at);
-        let fresh = receiver.iter().copied().min().unwrap_or(0);
-        growths.push(Growth::over("receive and install it", &name, fresh, &receiver));
+        growths.take("receive and install it", &name, growths.rest[WIPED], &receiver);
         Ok(Span { from, to })
     }
 
@@ -247,7 +250,7 @@ impl Run<'_> {
     async fn rebuild(
         &self,
         cluster: &mut Cluster,
-        growths: &mut Vec<Growth>,
+        growths: &mut Growths,
     ) -> anyhow::Result<Duration> {
         let target = cluster.status(LEADER).await.context("the leader is gone")?.applied_index;
         cluster.stop(LEADER, self.sampler).await?;
@@ -264,14 +267,17 @@ impl Run<'_> {
         self.sampler.phase("rebuilt");
         pace::pause(AFTER).await;
         let samples = self.sampler.anonymous(LEADER, at);
-        let fresh = samples.iter().copied().min().unwrap_or(0);
-        growths.push(Growth::over("rebuild the state", cluster.name(LEADER), fresh, &samples));
+        growths.take("rebuild the state", cluster.name(LEADER), growths.rest[LEADER], &samples);
         Ok(took)
     }
 
     /// A node loses everything and joins again while writes go on at the full rate and snapshots
     /// come, and cut the log, when they do in a user's cluster.
-    async fn catch_up(&self, cluster: &mut Cluster) -> anyhow::Result<Learner> {
+    async fn catch_up(
+        &self,
+        cluster: &mut Cluster,
+        growths: &mut Growths,
+    ) -> anyhow::Result<Learner> {
         self.sampler.phase("defaults");
         cluster.stop_all(self.sampler).await?;
         for node in 0..NODES {
@@ -282,11 +288,22 @@ impl Run<'_> {
         let client = cluster.patient_client(STEADY_CONNECTIONS).await?;
         let steady = Steady::start(&client, self.arguments.rate);
         pace::pause(SETTLE).await;
-        // What it takes is in the samples; these two steps have been judged above.
-        let span = self.reinstall(cluster, &mut Vec::new()).await?;
+        let span = self.reinstall(cluster, growths).await?;
         let service = steady.between(span.from, span.to);
         let (errors, skipped) = steady.stop().await?;
         Ok(Learner { catch_up: span.to - span.from, service, errors, skipped })
+    }
+}
+
+/// What the steps took, and what every node has at rest, in KiB.
+struct Growths {
+    rest: [u64; NODES],
+    found: Vec<Growth>,
+}
+
+impl Growths {
+    fn take(&mut self, step: &'static str, node: &str, level_kib: u64, samples: &[u64]) {
+        self.found.push(Growth::over(step, node, level_kib, samples));
     }
 }
 
@@ -307,6 +324,7 @@ const STEADY_CONNECTIONS: usize = 4;
 /// The first of a baseline: connections open, caches fill.
 const SETTLE: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(3);
+const REST: Duration = Duration::from_secs(5);
 const AFTER: Duration = Duration::from_secs(2);
 const STEP_MAX: Duration = Duration::from_secs(300);
 const CATCH_UP_MAX: Duration = Duration::from_secs(300);

@@ -8,12 +8,13 @@ use super::writers::Service;
 pub(crate) struct Growth {
     pub(crate) step: &'static str,
     pub(crate) node: String,
+    /// Without the step.
     pub(crate) from_mib: f64,
     pub(crate) peak_mib: f64,
 }
 
 impl Growth {
-    /// Of samples in KiB, against a level before.
+    /// Of samples in KiB, against a level in KiB.
     pub(crate) fn over(step: &'static str, node: &str, from_kib: u64, samples: &[u64]) -> Self {
         let peak = samples.iter().copied().max().unwrap_or(from_kib);
         let mib = |kib: u64| kib as f64 / 1024.0;
@@ -56,12 +57,16 @@ pub(crate) struct Bounds {
 
 impl Report {
     pub(crate) fn print(&self) {
-        println!("\n| step | node | MiB before | MiB at most | growth |\n|---|---|---|---|---|");
+        println!(
+            "\n| step | node | MiB without it | MiB at most | growth |\n|---|---|---|---|---|"
+        );
         for growth in &self.growths {
             let Growth { step, node, from_mib, peak_mib } = growth;
             println!("| {step} | {node} | {from_mib:.0} | {peak_mib:.0} | {:.0} |", growth.mib());
         }
-        println!("\n| while | writes/s | longest gap ms | p99 ms |\n|---|---|---|---|");
+        println!(
+            "\n| while | writes/s | longest gap ms | after s | p99 ms |\n|---|---|---|---|---|"
+        );
         row("nothing else", &self.baseline);
         row("the leader builds a snapshot", &self.building);
         row("a node is sent one, installs it and catches up", &self.installing);
@@ -98,9 +103,14 @@ impl Report {
                 found.push(format!("{node} took {peak_mib:.0} MiB during: {step}"));
             }
         }
-        let pause = self.building.gap.saturating_sub(self.baseline.gap);
-        if pause > bounds.pause_above_baseline {
-            found.push(format!("writes paused {pause:?} longer while a snapshot was built"));
+        let learner =
+            self.learner.as_ref().map(|learner| ("a learner caught up", &learner.service));
+        let spans = [("a snapshot was built", &self.building), ("one was sent", &self.installing)];
+        for (what, service) in spans.into_iter().chain(learner) {
+            let pause = service.gap.saturating_sub(self.baseline.gap);
+            if pause > bounds.pause_above_baseline {
+                found.push(format!("writes paused {pause:?} longer while {what}"));
+            }
         }
         let errors = self.errors + self.learner.as_ref().map_or(0, |learner| learner.errors);
         if errors > 0 {
@@ -113,9 +123,10 @@ impl Report {
 fn row(what: &str, service: &Service) {
     let ms = |span: Duration| span.as_secs_f64() * 1e3;
     println!(
-        "| {what} | {:.0} | {:.0} | {:.0} |",
+        "| {what} | {:.0} | {:.0} | {:.1} | {:.0} |",
         service.per_second,
         ms(service.gap),
+        service.gap_end.as_secs_f64(),
         ms(service.latency_p99)
     );
 }

@@ -69,6 +69,8 @@ struct Acknowledged {
 pub(crate) struct Service {
     /// The longest time without an acknowledged write.
     pub(crate) gap: Duration,
+    /// When that ended, after the span began.
+    pub(crate) gap_end: Duration,
     pub(crate) latency_p99: Duration,
     pub(crate) per_second: f64,
 }
@@ -86,15 +88,16 @@ impl Steady {
         seen.retain(|one| one.at >= from && one.at <= to);
         seen.sort_by_key(|one| one.at);
         let mut last = from;
-        let mut gap = Duration::ZERO;
+        let (mut gap, mut gap_end) = (Duration::ZERO, Duration::ZERO);
         for at in seen.iter().map(|one| one.at).chain([to]) {
-            gap = gap.max(at - last);
+            (gap, gap_end) = (gap, gap_end).max((at - last, at - from));
             last = at;
         }
         let mut latencies: Vec<_> = seen.iter().map(|one| one.latency).collect();
         latencies.sort();
         let latency_p99 = latencies.get(latencies.len() * 99 / 100).copied().unwrap_or_default();
-        Service { gap, latency_p99, per_second: seen.len() as f64 / (to - from).as_secs_f64() }
+        let per_second = seen.len() as f64 / (to - from).as_secs_f64();
+        Service { gap, gap_end, latency_p99, per_second }
     }
 
     /// Ends the loop. Returns how many failed, and how many were not even sent.

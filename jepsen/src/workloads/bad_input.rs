@@ -19,7 +19,7 @@ struct Case {
 
 /// Sends every case to every node, then takes the quorum away.
 pub(crate) async fn run() -> anyhow::Result<String> {
-    let cluster = Cluster::start(&["--nodes", "3"]).await?;
+    let mut cluster = Cluster::start(&["--nodes", "3"]).await?;
     let mut sent = 0;
     for node in &cluster.ready.nodes {
         let raw = Raw::new(&cluster.ready.ca_file, &node.api_addr, &cluster.ready.root_token)?;
@@ -44,7 +44,7 @@ pub(crate) async fn run() -> anyhow::Result<String> {
         ensure!(answer.body.contains("permission denied"), "a bad token: {}", answer.body);
         sent += 1;
     }
-    let no_quorum = without_quorum(&cluster).await?;
+    let no_quorum = without_quorum(&mut cluster).await?;
     cluster.stop().await?;
     Ok(format!("{sent} bad requests, each with its 4xx; without a quorum 503 after {no_quorum} ms"))
 }
@@ -112,9 +112,9 @@ fn cases() -> Vec<Case> {
 }
 
 /// With two of three nodes dead the third says so, within the request's time.
-async fn without_quorum(cluster: &Cluster) -> anyhow::Result<u128> {
-    cluster.kill(1)?;
-    cluster.kill(2)?;
+async fn without_quorum(cluster: &mut Cluster) -> anyhow::Result<u128> {
+    cluster.kill(1).await?;
+    cluster.kill(2).await?;
     let node = &cluster.ready.nodes[0];
     let raw = Raw::new(&cluster.ready.ca_file, &node.api_addr, &cluster.ready.root_token)?;
     let begun = pace::now();

@@ -1,6 +1,7 @@
 //! No secret in any sink.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use conclave_sdk::Client;
@@ -8,6 +9,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::http::Raw;
+use crate::pace;
 
 /// Writes a string nobody else writes as value, path and key name, through every node and both
 /// doors, makes nodes forward, restart, snapshot and stream a snapshot, and looks for it everywhere.
@@ -72,40 +74,71 @@ async fn snapshot_often(cluster: &mut Cluster, client: &Client) -> anyhow::Resul
         config["storage"]["raft"]["snapshot_entries"] = json!(16);
         config["storage"]["raft"]["trailing_logs"] = json!(0);
         std::fs::write(&file, config.to_string())?;
-        cluster.end(place).await?;
+        cluster.kill(place).await?;
         cluster.restart(place)?;
         cluster.wait_caught_up(client, place, 1).await?;
     }
     Ok(())
 }
 
-/// Lets a follower miss so much that a snapshot is all that can bring it up to date.
-async fn stream_snapshot(cluster: &mut Cluster, client: &Client) -> anyhow::Result<usize> {
-    for _ in 0..STREAMS_MAX {
-        if miss_writes(cluster, client).await? {
-            return Ok(MISSED_WRITES);
+/// Lets a follower miss so much that a snapshot is all that can bring it up to date; answers with how
+/// many writes came as one. An error where none was sent: then nothing was looked for in one.
+async fn stream_snapshot(cluster: &mut Cluster, client: &Client) -> anyhow::Result<u64> {
+    for _ in 0..TRIES_MAX {
+        let leader = cluster.leader(client).await?;
+        let follower = (leader + 1) % cluster.ready.nodes.len();
+        cluster.kill(follower).await?;
+        let (missed, last) = miss_writes(cluster, client).await?;
+        let led_on = cluster.leader(client).await? == leader;
+        cluster.restart(follower)?;
+        cluster.wait_caught_up(client, follower, last).await?;
+        if cluster.words(follower).contains("snapshot received") {
+            return Ok(missed);
         }
+        // Another leader may still have what the one before had cut.
+        ensure!(
+            !led_on,
+            "a follower came back without the snapshot that alone could bring it back"
+        );
     }
-    // The figures say so: nothing was looked for in a streamed snapshot then.
-    Ok(0)
+    anyhow::bail!("the leader changed each time that a follower was to be sent a snapshot")
 }
 
-/// Whether what a follower missed came as a snapshot: a leader may still have all of it in its log.
-async fn miss_writes(cluster: &mut Cluster, client: &Client) -> anyhow::Result<bool> {
-    let follower = (cluster.leader(client).await? + 1) % cluster.ready.nodes.len();
-    cluster.end(follower).await?;
-    for i in 0..MISSED_WRITES {
-        let mut data = serde_json::Map::new();
-        data.insert(format!("{CANARY}-key"), json!(format!("{CANARY}-missed")));
-        client.kv("secret").put(&format!("{CANARY}-missed/{i}"), json!(data), None).await?;
-    }
+/// Writes until the leader has cut its log behind the first of these writes: when it does depends on
+/// its snapshots, and on when it notices that nobody is being sent these entries. Answers with how
+/// many writes there were, and the last one's revision.
+async fn miss_writes(cluster: &Cluster, client: &Client) -> anyhow::Result<(u64, u64)> {
+    let first = write_missed(client, 0).await?;
+    let writing = async {
+        let (mut missed, mut last) = (1, first);
+        while purged(cluster, client).await? < first {
+            for _ in 0..MISSED_AT_ONCE {
+                last = write_missed(client, missed).await?;
+                missed += 1;
+            }
+        }
+        anyhow::Ok((missed, last))
+    };
+    pace::within(CUT_MAX, "the cutting of a leader's log", writing).await?
+}
+
+/// The entry's index.
+async fn write_missed(client: &Client, number: u64) -> anyhow::Result<u64> {
+    let mut data = serde_json::Map::new();
+    data.insert(format!("{CANARY}-key"), json!(format!("{CANARY}-missed")));
+    let path = format!("{CANARY}-missed/{number}");
+    Ok(client.kv("secret").put(&path, json!(data), None).await?.revision)
+}
+
+/// The newest entry that the leader's log no longer has.
+async fn purged(cluster: &Cluster, client: &Client) -> anyhow::Result<u64> {
     let leader = &cluster.ready.nodes[cluster.leader(client).await?];
-    let status = cluster.status(client, leader).await.context("the leader does not answer")?;
-    cluster.restart(follower)?;
-    cluster.wait_caught_up(client, follower, status.applied_index).await?;
-    let log = cluster.directory.path().join(format!("restarted-{follower}.log"));
-    let log = std::fs::read_to_string(log).context("the follower's log")?;
-    Ok(log.contains("snapshot imported"))
+    let raw = Raw::new(&cluster.ready.ca_file, &leader.api_addr, &cluster.ready.root_token)?;
+    let page = raw.send("GET", "/v1/sys/metrics?format=prometheus", b"").await?.body;
+    let mut lines = page.lines();
+    let value = lines.find_map(|line| line.strip_prefix("conclave_raft_purged_index "));
+    let value = value.context("the metrics lack what was cut from the log")?;
+    value.trim().parse().context("an index")
 }
 
 #[derive(Default)]
@@ -153,6 +186,7 @@ fn recorded_frames(folder: &Path) -> anyhow::Result<u64> {
 const CANARY: &str = "KanarienvogelZ7Q4";
 const NAME: &[u8] = b"node-2";
 const WRITES_EACH: usize = 20;
-const STREAMS_MAX: u32 = 4;
-/// More than a node keeps in its log.
-const MISSED_WRITES: usize = 100;
+const TRIES_MAX: u32 = 3;
+const MISSED_AT_ONCE: u64 = 16;
+/// Far more than a snapshot of this state and a few tries to reach a dead node take.
+const CUT_MAX: Duration = Duration::from_secs(30);

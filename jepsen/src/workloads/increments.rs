@@ -27,7 +27,7 @@ pub(crate) async fn run(scale: u32) -> anyhow::Result<String> {
     for _ in 0..KILLS {
         pace::pause(BETWEEN_KILLS).await;
         let place = cluster.leader(&observer).await?;
-        cluster.kill(place)?;
+        cluster.kill(place).await?;
         pace::pause(BETWEEN_KILLS).await;
         cluster.restart(place)?;
         cluster.wait_caught_up(&observer, place, 1).await?;

@@ -17,7 +17,7 @@ pub(crate) async fn leader(scale: u32) -> anyhow::Result<String> {
     pace::pause(WARM_UP * scale).await;
 
     let place = cluster.leader(&observer).await?;
-    cluster.kill(place)?;
+    cluster.kill(place).await?;
     pace::pause(AFTER_KILL * scale).await;
     let history = writers.stop().await?;
 
@@ -43,12 +43,8 @@ pub(crate) async fn all(scale: u32) -> anyhow::Result<String> {
     let writers = Writers::on(&cluster, CLIENTS, Duration::ZERO).await?;
     pace::pause(WARM_UP * scale).await;
 
+    cluster.kill_all().await?;
     for place in 0..cluster.ready.nodes.len() {
-        cluster.kill(place)?;
-    }
-    // A process that is dying still holds its ports.
-    for place in 0..cluster.ready.nodes.len() {
-        cluster.wait_ended(place).await?;
         cluster.restart(place)?;
     }
     let killed = pace::now();

@@ -24,7 +24,7 @@ pub(crate) async fn run() -> anyhow::Result<String> {
     let leader = cluster.leader(&client).await?;
     let place = (leader + 1) % 3;
     let old = cluster.ready.nodes[place].clone();
-    cluster.end(place).await?;
+    cluster.kill(place).await?;
     client.operator().remove_member(&old.id.to_string()).await?;
     let members = client.operator().members().await?;
     ensure!(members.len() == 2, "{} members after a removal", members.len());

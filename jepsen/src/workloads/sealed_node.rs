@@ -22,7 +22,7 @@ pub(crate) async fn run() -> anyhow::Result<String> {
     let answer = raw.send("GET", "/v1/secret/data/x", b"").await?;
     ensure!(answer.status == 503, "a sealed node answers a read with {}", answer.status);
 
-    cluster.end(place).await?;
+    cluster.kill(place).await?;
     let mut last = 0;
     for i in 0..WRITES {
         let put = client.kv("secret").put(&format!("k{i}"), json!({"i": i}), None).await?;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use conclave_proto::v1;
 use conclave_proto::v1::snapshot_part::Part;
-use conclave_store::snapshot::SnapshotReader;
+use conclave_store::snapshot::{SnapshotError, SnapshotReader};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use openraft::AsyncRuntime;
@@ -88,7 +88,11 @@ async fn fetch_from<R: AsyncRuntime>(
     let mut receiver = parts.snapshots.receive(header).map_err(text)?;
     while let Some(part) = next(parts, &mut stream).await? {
         let Part::Chunk(chunk) = part else { return Err("a snapshot has one header".to_owned()) };
-        receiver.push(chunk).map_err(text)?;
+        let pushed = blocking::run::<R, _>(move || {
+            receiver.push(chunk)?;
+            Ok::<_, SnapshotError>(receiver)
+        });
+        receiver = pushed.await.map_err(text)?.map_err(text)?;
     }
     let finished = blocking::run::<R, _>(move || receiver.finish()).await;
     finished.map_err(text)?.map_err(text)

@@ -21,10 +21,13 @@ use crate::progress::Progress;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// Entries of one append request end after this many bytes: with one largest command on top a
-/// request stays well below the 4 MiB that gRPC accepts.
-const APPEND_BYTES: usize = 1024 * 1024;
-/// How much of the log is read at once for applying.
-const APPLY_READ_BYTES: usize = 4 * 1024 * 1024;
+/// request stays well below the 4 MiB that gRPC accepts. openraft takes up to 64 requests of a
+/// stream before the first is on disk, and all of their entries are in memory until they are: so
+/// much is what a follower that catches up takes for it.
+const APPEND_BYTES: usize = 256 * 1024;
+/// How much of the log is read at once for applying. What is kept of an entry holds on
+/// to all that was read with it.
+const APPLY_READ_BYTES: usize = 1024 * 1024;
 
 /// The writing half.
 pub(crate) struct LogStorage<R> {

@@ -28,7 +28,7 @@ use openraft::{AsyncRuntime, OptionalSend, RaftNetworkFactory};
 use crate::cluster_time::ClusterTime;
 use crate::convert::{decode, encode};
 use crate::holds::{Begun, Holds};
-use crate::snapshot::{Snapshot, StoredSnapshot};
+use crate::snapshot::{Snapshot, StoredSnapshot, read_chunk};
 use crate::types::{MemberInfo, TypeConfig, Vote};
 use crate::{PeerError, PeerTransport, Target};
 
@@ -380,7 +380,7 @@ impl<R: AsyncRuntime> NetSnapshot<TypeConfig<R>> for Client<R> {
         );
         let pulled = Arc::new(AtomicU64::new(0));
         let store = self.snapshots.clone();
-        let parts = snapshot_parts(self.from, &vote, snapshot.snapshot, store, pulled.clone());
+        let parts = snapshot_parts::<R>(self.from, &vote, snapshot.snapshot, store, pulled.clone());
         let sending = self.transport.snapshot(&self.target, parts);
         let sending = std::pin::pin!(self.while_pulled(sending, pulled));
         let reply = match futures::future::select(std::pin::pin!(cancel), sending).await {
@@ -395,7 +395,7 @@ impl<R: AsyncRuntime> NetSnapshot<TypeConfig<R>> for Client<R> {
 
 /// Reads the snapshot as the transport asks for more. A read error ends the stream early; the
 /// receiver then misses records and refuses the whole, and the next try sends another snapshot.
-fn snapshot_parts(
+fn snapshot_parts<R: AsyncRuntime>(
     from: u64,
     vote: &Vote,
     snapshot: StoredSnapshot,
@@ -408,10 +408,11 @@ fn snapshot_parts(
         vote: Some(encode::vote(vote)),
         header: Some(snapshot.0.header().clone()),
     };
-    let chunks = futures::stream::unfold((snapshot.0, store), |(mut reader, store)| async move {
-        match reader.next_chunk() {
-            Ok(chunk) => {
-                let part = v1::SnapshotPart { part: Some(Part::Chunk(chunk?)) };
+    let chunks = futures::stream::unfold((snapshot.0, store), |(reader, store)| async move {
+        match read_chunk::<R>(reader).await {
+            Ok(read) => {
+                let (chunk, reader) = read?;
+                let part = v1::SnapshotPart { part: Some(Part::Chunk(chunk)) };
                 Some((part, (reader, store)))
             }
             Err(error) => {

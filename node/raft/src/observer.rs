@@ -18,8 +18,11 @@ pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
     let mut metrics = node.metrics.clone();
     let mut before = RaftStatus::default();
     loop {
-        let now = observe::status::<R>(&metrics.borrow_and_update(), node.quorum_age_max());
-        publish(&now, node.proposals.waiting());
+        let (now, purged) = {
+            let metrics = metrics.borrow_and_update();
+            (observe::status::<R>(&metrics, node.quorum_age_max()), metrics.purged)
+        };
+        publish(&now, purged.map_or(0, |id| id.index), node.proposals.waiting());
         if differs(&before, &now) {
             node.changes.bump();
         }
@@ -50,10 +53,11 @@ fn differs(before: &RaftStatus, now: &RaftStatus) -> bool {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; indices stay below 2^53")]
-fn publish(status: &RaftStatus, waiting: usize) {
+fn publish(status: &RaftStatus, purged: u64, waiting: usize) {
     metrics::gauge!("conclave_raft_term").set(status.term as f64);
     metrics::gauge!("conclave_raft_leader").set(f64::from(u8::from(status.is_leader)));
     metrics::gauge!("conclave_raft_applied_index").set(status.applied_index as f64);
     metrics::gauge!("conclave_raft_committed_index").set(status.committed_index as f64);
+    metrics::gauge!("conclave_raft_purged_index").set(purged as f64);
     metrics::gauge!("conclave_raft_proposals_waiting").set(waiting as f64);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use conclave_ports::Elapsed;
 use conclave_proto::v1;
 use conclave_proto::v1::snapshot_part::Part;
-use conclave_store::snapshot::{SnapshotReader, SnapshotReceiver};
+use conclave_store::snapshot::{SnapshotError, SnapshotReader, SnapshotReceiver};
 use futures::future::{Either, select};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -209,6 +209,8 @@ impl<R: AsyncRuntime> Node<R> {
             Either::Left(((), _)) => return Err(self.refused(&"a newer leader sends a snapshot")),
             Either::Right((reader, _)) => reader?,
         };
+        let index = reader.header().last_log_id.map_or(0, |id| id.index);
+        tracing::info!(index, "snapshot received");
         let snapshot =
             StoredSnapshot::into_snapshot(reader).map_err(|error| self.refused(&error))?;
         let reply = self.raft.install_full_snapshot(vote, snapshot).await;
@@ -245,7 +247,12 @@ impl<R: AsyncRuntime> Node<R> {
             let Part::Chunk(chunk) = part else {
                 return Err(self.refused(&"a snapshot has one header"));
             };
-            receiver.push(chunk).map_err(|error| self.refused(&error))?;
+            let pushed = blocking::run::<R, _>(move || {
+                receiver.push(chunk)?;
+                Ok::<_, SnapshotError>(receiver)
+            });
+            let pushed = pushed.await.map_err(|error| self.refused(&error))?;
+            receiver = pushed.map_err(|error| self.refused(&error))?;
         }
         let finished = blocking::run::<R, _>(move || receiver.finish()).await;
         let finished = finished.map_err(|error| self.refused(&error))?;

@@ -60,6 +60,14 @@ pub(crate) fn served_parts(
     futures::stream::iter([Ok(start)]).chain(chunks).boxed()
 }
 
+/// The next chunk and the reader; None at the end. A disk that is slow holds up nobody but the caller.
+pub(crate) async fn read_chunk<R: AsyncRuntime>(
+    mut reader: SnapshotReader,
+) -> Result<Option<(v1::SnapshotChunk, SnapshotReader)>, SnapshotError> {
+    let reading = move || reader.next_chunk().map(|chunk| chunk.map(|chunk| (chunk, reader)));
+    blocking::run::<R, _>(reading).await?
+}
+
 /// Holds the state as it was when building was decided on, while applies go on.
 pub(crate) struct SnapshotBuilder<R> {
     export: Option<Result<Export, StateError>>,

@@ -64,13 +64,14 @@ fn describe() {
     }
 }
 
-const GAUGES: [Description; 11] = [
+const GAUGES: [Description; 12] = [
     ("conclave_disk_free_bytes", Unit::Bytes, "What the data directory may still take"),
     ("conclave_disk_full", Unit::Count, "1 where less than the reserve is left"),
     ("conclave_raft_term", Unit::Count, "The Raft term this node is in"),
     ("conclave_raft_leader", Unit::Count, "1 where this node leads"),
     ("conclave_raft_committed_index", Unit::Count, "The newest entry known to be committed"),
     ("conclave_raft_applied_index", Unit::Count, "The newest entry applied to the state"),
+    ("conclave_raft_purged_index", Unit::Count, "The newest entry that was cut from the log"),
     ("conclave_raft_proposals_waiting", Unit::Count, "Commands that wait to be proposed"),
     ("conclave_core_sealed", Unit::Count, "1 where this node holds no keys"),
     ("conclave_state_overlay_bytes", Unit::Bytes, "Applied state not yet handed to sled"),

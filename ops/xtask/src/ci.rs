@@ -21,11 +21,11 @@ const PLANTS: [&str; 9] = [
 ];
 
 /// A state small enough for every change. Where no control group can be made, growth is measured
-/// without one. How long a write waits is judged by tests of the state machine: through three nodes
-/// and a client on a busy machine it says what the machine does.
-///
-/// The goal is 128 MiB a step. Installing does not meet it yet (`benches/RESULTS.md`), so this bound
-/// only keeps it from growing.
+/// without one. The goal is 128 MiB a step, and a release build keeps to it with a gigabyte
+/// (`benches/RESULTS.md`). Here an installation grew a node by 94, 103 and 123 MiB in three runs on a
+/// busy machine: the allocator gives back late what an import without a limit uses up fast. Writes
+/// may pause for longer than the goal's 100 ms for a like reason, what a client sees through three
+/// nodes says what the machine does; how long applies wait is judged by tests of the state machine.
 const BIG_STATE: [&str; 14] = [
     "big-state",
     "--mib",
@@ -37,9 +37,9 @@ const BIG_STATE: [&str; 14] = [
     "--baseline-seconds",
     "3",
     "--pause-ms",
-    "5000",
+    "500",
     "--growth-mib",
-    "208",
+    "160",
     "--check",
 ];
 

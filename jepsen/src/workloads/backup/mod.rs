@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use conclave_sdk::Client;
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::Effort;
@@ -156,7 +157,7 @@ impl Saved {
             let sent = self.send(through, &self.backup);
             let killed = async {
                 pace::pause(delay).await;
-                self.cluster.kill(leader)
+                self.cluster.signal(leader, Signal::KILL)
             };
             let (answer, killed) = futures::future::join(sent, killed).await;
             killed?;

@@ -219,7 +219,7 @@ pub(super) const DAMAGE_NOTE: &str = "state.damage";
 pub(super) const WAY_OUT: &str = "set the node's data aside and join it again with `conclaved rejoin --config FILE`, or, where most nodes are lost, see `conclaved recover`";
 /// A start reads segments whole, one at a time, so this much memory goes into it.
 const SEGMENT_BYTES: u64 = 16 << 20;
-const LOG_CACHE_BYTES_MAX: usize = 16 << 20;
+const LOG_CACHE_BYTES_MAX: usize = 8 << 20;
 /// A node that catches up applies faster than sled writes, so it fills this. Then each entry waits
 /// for a batch of it, as it would for a larger one later.
 const OVERLAY_BYTES_MAX: usize = 16 << 20;

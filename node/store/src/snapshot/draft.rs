@@ -12,6 +12,9 @@ use crate::disk::{File, Open};
 use crate::v1::{SnapshotChunk, SnapshotHeader};
 
 pub(super) const SUFFIX: &str = ".tmp";
+/// So much is written between two syncs. All of a large snapshot at once would keep the disk from
+/// everybody else, the log's writer first, and fill the memory that the kernel gives to pages.
+const SYNC_BYTES: u64 = 8 << 20;
 
 /// A file under a temporary name. It is removed where it is dropped unfinished.
 pub(super) struct Draft {
@@ -20,6 +23,8 @@ pub(super) struct Draft {
     name: Name,
     file: Arc<dyn File>,
     offset: u64,
+    /// Up to here it is on the disk.
+    synced: u64,
     header: SnapshotHeader,
     chain: Chain,
     finished: bool,
@@ -40,6 +45,7 @@ impl Draft {
             name: Name { index, sequence },
             file,
             offset: FILE_HEADER_BYTES as u64,
+            synced: 0,
             header,
             // The set hash is checked when all of it is read back.
             chain: Chain::light(),
@@ -60,8 +66,7 @@ impl Draft {
         self.chain.finish(&self.header).map_err(|what| damaged(&self.path, what))?;
         let trailer = self.chain.trailer();
         self.put(Kind::Trailer, &trailer)?;
-        self.file.sync()?;
-        self.file.drop_cache();
+        self.sync()?;
         SnapshotReader::open(Arc::clone(&self.file), &self.path)?.verify()?;
         self.store.adopt(&self.path, self.name)?;
         self.finished = true;
@@ -73,6 +78,16 @@ impl Draft {
             .ok_or_else(|| damaged(&self.path, "a chunk is too long"))?;
         self.file.write_at(self.offset, &bytes)?;
         self.offset += bytes.len() as u64;
+        if self.offset - self.synced >= SYNC_BYTES {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), SnapshotError> {
+        self.file.sync()?;
+        self.file.drop_cache();
+        self.synced = self.offset;
         Ok(())
     }
 }

@@ -11,6 +11,9 @@ use crate::disk::File;
 use crate::state::SNAPSHOT_FORMAT;
 use crate::v1::{SnapshotChunk, SnapshotHeader};
 
+/// After so many bytes the pages that were read are let go of.
+const DROP_BYTES: u64 = 8 << 20;
+
 /// Reads a stored snapshot chunk by chunk.
 pub struct SnapshotReader {
     file: Arc<dyn File>,
@@ -73,6 +76,10 @@ impl SnapshotReader {
             return Ok(None);
         }
         let Frame { kind, body, end } = frame::decode(self.file.as_ref(), &self.path, self.offset)?;
+        if self.offset / DROP_BYTES != end / DROP_BYTES {
+            // Nobody reads it twice: the memory is better used for what the state reads.
+            self.file.drop_cache();
+        }
         self.offset = end;
         if kind == Kind::Chunk as u8 {
             let chunk: SnapshotChunk = parse(&self.path, body)?;

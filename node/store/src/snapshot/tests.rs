@@ -371,6 +371,20 @@ fn the_longest_value_round_trips() {
     assert_eq!(to.view().get(&key).unwrap().map(|row| row.value), value);
 }
 
+#[test]
+fn a_large_snapshot_is_synced_as_it_is_written() {
+    let syncs = |chunks: usize| {
+        let disk = MemoryDisk::new();
+        let (store, sent) = (store(&disk), sent(1, &vec![1 << 20; chunks]));
+        let mut receiver = store.receive(sent.header.clone()).unwrap();
+        sent.chunks.into_iter().try_for_each(|chunk| receiver.push(chunk)).unwrap();
+        disk.syncs()
+    };
+    let before = syncs(0);
+    assert_eq!(syncs(2), before, "6 MiB");
+    assert_eq!(syncs(9), before + 3, "27 MiB");
+}
+
 proptest! {
     /// Wherever the power is cut, the newest snapshot is a whole one, and never older than one
     /// whose storing returned.

@@ -27,7 +27,14 @@ impl Environment {
         self.plain("HOME").map(PathBuf::from)
     }
 
-    fn plain(&self, key: &str) -> Option<&str> {
+    /// The full name of the variable that [`get`](Self::get) reads.
+    pub(crate) fn name_of(&self, name: &str) -> Option<String> {
+        let full = |family: &str| format!("{family}_{name}");
+        FAMILIES.into_iter().map(full).find(|name| self.plain(name).is_some())
+    }
+
+    /// A variable of no family.
+    pub(crate) fn plain(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
@@ -51,5 +58,7 @@ mod tests {
         assert_eq!(Environment::of([all[0], all[1]]).get("ADDR"), Some("b"));
         assert_eq!(Environment::of([all[0], ("BAO_ADDR", "")]).get("ADDR"), Some("v"));
         assert_eq!(Environment::of(all).get("TOKEN"), None);
+        assert_eq!(Environment::of([all[0]]).name_of("ADDR").as_deref(), Some("VAULT_ADDR"));
+        assert_eq!(Environment::of([("BAO_ADDR", "")]).name_of("ADDR"), None);
     }
 }

@@ -1,9 +1,10 @@
 //! The command line: its tree, what every command takes, and one dash for two.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{ArgAction, Args, Command as Tree, CommandFactory, Parser};
 
 use crate::commands::Command;
 use crate::output::Format;
@@ -38,8 +39,11 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// The namespace [env: CONCLAVE_NAMESPACE]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, alias = "ns", value_name = "PATH")]
     pub(crate) namespace: Option<String>,
+    /// Have the answer wrapped in a token that opens it once and lives this long [env: CONCLAVE_WRAP_TTL]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub(crate) wrap_ttl: Option<String>,
     /// How to print the answer [env: CONCLAVE_FORMAT]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
@@ -52,27 +56,54 @@ impl std::fmt::Debug for Global {
 }
 
 /// Makes `-name` and `-name=value` into `--name` and `--name=value`, which is all clap takes.
-/// Single letters, `-` alone and everything behind `--` stay.
+/// Single letters, `-` alone and everything behind `--` stay. A flag that is only there or not may
+/// say so: `-orphan=true`, `-orphan=false`.
 pub(crate) fn rewrite(arguments: Vec<OsString>) -> Vec<OsString> {
+    let switches = switches(&Cli::command());
     let mut ended = false;
     let rewrite_one = |(place, argument): (usize, OsString)| {
         let bytes = argument.as_encoded_bytes();
         ended |= bytes == b"--";
-        let long = bytes.len() > 2 && bytes[0] == b'-' && bytes[1].is_ascii_alphabetic();
-        if place == 0 || ended || !long {
-            return argument;
+        if place == 0 || ended {
+            return Some(argument);
         }
-        let mut longer = OsString::from("-");
+        let long = bytes.len() > 2 && bytes[0] == b'-' && bytes[1].is_ascii_alphabetic();
+        let mut longer = OsString::from(if long { "-" } else { "" });
         longer.push(argument);
-        longer
+        resolve_switch(longer, &switches)
     };
-    arguments.into_iter().enumerate().map(rewrite_one).collect()
+    arguments.into_iter().enumerate().filter_map(rewrite_one).collect()
+}
+
+/// `--name=true` as `--name`, `--name=false` as nothing, where that is a switch.
+fn resolve_switch(argument: OsString, switches: &BTreeSet<String>) -> Option<OsString> {
+    let parts = argument.to_str().and_then(|text| text.strip_prefix("--")?.split_once('='));
+    match parts.filter(|(name, _)| switches.contains(*name)) {
+        Some((name, "true" | "t" | "1")) => Some(format!("--{name}").into()),
+        Some((_, "false" | "f" | "0")) => None,
+        _ => Some(argument),
+    }
+}
+
+/// The flags that take no value wherever they occur.
+fn switches(root: &Tree) -> BTreeSet<String> {
+    let (mut with_value, mut without) = (BTreeSet::new(), BTreeSet::new());
+    let mut todo = vec![root];
+    while let Some(command) = todo.pop() {
+        for argument in command.get_arguments() {
+            let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
+            let names = argument.get_long_and_visible_aliases().unwrap_or_default();
+            let kind = if is_switch { &mut without } else { &mut with_value };
+            kind.extend(names.into_iter().map(str::to_owned));
+        }
+        todo.extend(command.get_subcommands());
+    }
+    &without - &with_value
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn rewritten(line: &str) -> String {
         let words = rewrite(line.split(' ').map(OsString::from).collect());
@@ -92,6 +123,16 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_may_say_whether_it_is_on() {
+        assert_eq!(
+            rewritten("vault token create -orphan=true -no-default-policy=false -renewable=false"),
+            "vault token create --orphan --renewable=false"
+        );
+        assert_eq!(rewritten("vault kv get -field=true a"), "vault kv get --field=true a");
+        assert_eq!(rewritten("vault write -force=1 a --force=f"), "vault write --force a");
+    }
+
+    #[test]
     fn the_tree_is_consistent() {
         Cli::command().debug_assert();
     }
@@ -106,6 +147,23 @@ mod tests {
             let cli = Cli::try_parse_from(words).expect("a valid line");
             assert_eq!(cli.global.address, ["https://a:1", "https://b:2"], "{line}");
             assert_eq!(cli.global.format, Some(Format::Json), "{line}");
+        }
+    }
+
+    /// A flag of all commands fills whatever has its id in one of them: a token that is only to be
+    /// looked up would become the token to act with.
+    #[test]
+    fn no_command_has_a_word_with_the_id_of_a_global_flag() {
+        let root = Cli::command();
+        let global: BTreeSet<_> =
+            root.get_arguments().map(|argument| argument.get_id().clone()).collect();
+        let mut todo: Vec<_> = root.get_subcommands().collect();
+        while let Some(command) = todo.pop() {
+            for argument in command.get_arguments() {
+                let (name, id) = (command.get_name(), argument.get_id());
+                assert!(!global.contains(id), "{name}: {id}");
+            }
+            todo.extend(command.get_subcommands());
         }
     }
 

@@ -16,7 +16,8 @@ pub(crate) fn read_secret(prompt: &str) -> Result<String, Failure> {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map(|_| line)
     };
-    let line = line.map_err(|error| Failure::local(format!("the key cannot be read: {error}")))?;
+    let line =
+        line.map_err(|error| Failure::local(format!("what is asked for cannot be read: {error}")))?;
     Ok(line.trim().to_owned())
 }
 

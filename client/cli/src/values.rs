@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::commands::Failure;
 
-/// Reads the words behind a path. Later keys win. `stdin` is read at most once.
+/// Reads the words behind a path. A key that comes again makes a list. `stdin` is read at most
+/// once.
 pub(crate) fn parse(words: &[String], mut stdin: impl Read) -> Result<Map<String, Value>, Failure> {
     let mut object = Map::new();
     let mut stdin_used = false;
@@ -27,9 +28,7 @@ pub(crate) fn parse(words: &[String], mut stdin: impl Read) -> Result<Map<String
                 object.extend(object_from(&read_file(&word[1..])?, &word[1..])?);
             }
             Some(("", _)) => return Err(malformed(word)),
-            Some((key, "-")) => {
-                object.insert(key.to_owned(), Value::String(read_stdin()?));
-            }
+            Some((key, "-")) => add(&mut object, key, Value::String(read_stdin()?)),
             Some((key, value)) => {
                 let value = match value.strip_prefix('@') {
                     Some(path) => read_file(path)?,
@@ -37,12 +36,30 @@ pub(crate) fn parse(words: &[String], mut stdin: impl Read) -> Result<Map<String
                     None if value.starts_with("\\@") => value[1..].to_owned(),
                     None => value.to_owned(),
                 };
-                object.insert(key.to_owned(), Value::String(value));
+                add(&mut object, key, Value::String(value));
             }
             None => return Err(malformed(word)),
         }
     }
     Ok(object)
+}
+
+/// Puts a value beside the one that is there.
+fn add(object: &mut Map<String, Value>, key: &str, value: Value) {
+    match object.get_mut(key) {
+        None => drop(object.insert(key.to_owned(), value)),
+        Some(Value::Array(items)) => items.push(value),
+        Some(one) => *one = Value::Array(vec![one.take(), value]),
+    }
+}
+
+/// `key=value` words of a flag that may be repeated.
+pub(crate) fn pairs(words: &[String]) -> Result<Map<String, Value>, Failure> {
+    let pair = |word: &String| match word.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), Value::from(value))),
+        _ => Err(Failure::local("a value of a flag has no key; write -flag=key=value".into())),
+    };
+    words.iter().map(pair).collect()
 }
 
 fn read_file(path: &str) -> Result<String, Failure> {
@@ -90,7 +107,11 @@ mod tests {
         assert_eq!(read(&["a=b", "c=d=e", "e="], ""), Ok(json!({"a": "b", "c": "d=e", "e": ""})));
         assert_eq!(read(&["a=-"], "typed\n"), Ok(json!({"a": "typed\n"})));
         assert_eq!(read(&["-", "a=b"], r#"{"x": [1]}"#), Ok(json!({"a": "b", "x": [1]})));
-        assert_eq!(read(&[&format!("@{file}"), "a=b"], ""), Ok(json!({"n": 1, "a": "b"})));
+        assert_eq!(
+            read(&[&format!("@{file}"), "a=b"], ""),
+            Ok(json!({"n": 1, "a": ["file", "b"]}))
+        );
+        assert_eq!(read(&["a=1", "a=2", "a=3"], ""), Ok(json!({"a": ["1", "2", "3"]})));
         let text = std::fs::read_to_string(file).expect("it is there");
         assert_eq!(read(&[&format!("a=@{file}")], ""), Ok(json!({"a": text})));
         assert_eq!(read(&[r"a=\@home"], ""), Ok(json!({"a": "@home"})));

@@ -1,5 +1,6 @@
 //! The program as a shell sees it: exit codes, and what goes to which stream.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -7,14 +8,20 @@ use std::process::{Command, Output};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_conclave");
 
 fn run_program(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .env("HOME", "/nonexistent")
         .env("VAULT_MAX_RETRIES", "0")
-        .envs(variables.iter().copied())
-        .output()
-        .expect("the program starts")
+        .envs(variables.iter().copied());
+    loop {
+        match command.output() {
+            // Another test forked while this program was written; its child lets go when it execs.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {}
+            output => return output.expect("the program starts"),
+        }
+    }
 }
 
 fn run(arguments: &[&str]) -> (i32, String, String) {

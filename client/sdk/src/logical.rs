@@ -24,11 +24,13 @@ pub enum Operation {
     Delete,
     /// HTTP `PATCH`.
     Patch,
+    /// HTTP `SCAN`: a `LIST` of everything below.
+    Scan,
 }
 
 impl Operation {
     fn is_read(self) -> bool {
-        matches!(self, Self::Read | Self::List)
+        matches!(self, Self::Read | Self::List | Self::Scan)
     }
 
     fn into_wire(self) -> v1::Operation {
@@ -38,6 +40,7 @@ impl Operation {
             Self::List => v1::Operation::List,
             Self::Delete => v1::Operation::Delete,
             Self::Patch => v1::Operation::Patch,
+            Self::Scan => v1::Operation::Scan,
         }
     }
 }
@@ -53,6 +56,10 @@ pub struct LogicalResponse {
     pub request_id: String,
     /// The revision that was read at or written.
     pub revision: u64,
+    /// JSON of `auth`: a token that was made or renewed.
+    pub auth: Option<Bytes>,
+    /// For how long the data may be kept, in seconds; 0 where nothing is said.
+    pub lease_duration_s: u64,
 }
 
 impl LogicalResponse {
@@ -136,11 +143,13 @@ impl Logical {
                 })
                 .await
         };
-        sent.map(|v1::LogicalResponse { data, warnings, request_id, revision }| LogicalResponse {
-            data,
-            warnings,
-            request_id,
-            revision,
+        sent.map(|reply| LogicalResponse {
+            data: reply.data,
+            warnings: reply.warnings,
+            request_id: reply.request_id,
+            revision: reply.revision,
+            auth: Some(reply.auth).filter(|auth| !auth.is_empty()),
+            lease_duration_s: reply.lease_duration_s,
         })
     }
 }

@@ -3,6 +3,7 @@
 mod backup;
 mod bad_input;
 mod canary;
+mod ceremonies;
 mod damage;
 mod disk_full;
 mod failover;
@@ -55,6 +56,8 @@ pub(crate) enum Workload {
     BadInput,
     /// A sealed node replicates, stays sealed over a restart, and serves once unsealed.
     SealedNode,
+    /// Root token and new shares by shares, over all nodes.
+    Ceremonies,
     /// Nodes leave and join.
     Membership,
     /// Starting, reloading and stopping.
@@ -80,13 +83,14 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::KillLeader,
         Self::KillAll,
         Self::Increments,
         Self::Canary,
         Self::BadInput,
         Self::SealedNode,
+        Self::Ceremonies,
         Self::Membership,
         Self::Lifecycle,
         Self::Failover,
@@ -109,6 +113,7 @@ impl Workload {
             Self::Canary => "canary",
             Self::BadInput => "bad-input",
             Self::SealedNode => "sealed-node",
+            Self::Ceremonies => "ceremonies",
             Self::Membership => "membership",
             Self::Lifecycle => "lifecycle",
             Self::Failover => "failover",
@@ -133,6 +138,7 @@ impl Workload {
             Self::Canary => canary::run().await.map(Report::from),
             Self::BadInput => bad_input::run().await.map(Report::from),
             Self::SealedNode => sealed_node::run().await.map(Report::from),
+            Self::Ceremonies => ceremonies::run().await.map(Report::from),
             Self::Membership => membership::run().await.map(Report::from),
             Self::Lifecycle => lifecycle::run().await.map(Report::from),
             Self::Failover => failover::run(effort).await,

@@ -41,6 +41,18 @@ impl Default for MessageLimits {
     }
 }
 
+/// The data key that seals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyStatus {
+    /// Its term.
+    pub term: u32,
+    /// The cluster's time when it was made.
+    pub installed_ms: u64,
+    /// At least as many as it has sealed: what was reserved under it, but for what this node still
+    /// has left of that.
+    pub messages: u64,
+}
+
 /// What this node may still seal under one term.
 #[derive(Default)]
 pub(crate) struct Reservation {
@@ -105,6 +117,21 @@ impl Barrier {
         }
         drop(keyring);
         self.reserve_once(1).await
+    }
+
+    /// The data key that seals as of this view.
+    ///
+    /// # Errors
+    /// `Ledger`, `NotInitialized`, `WrongKey`, `Damaged`.
+    pub fn key_status(&self, view: &dyn LedgerView) -> Result<KeyStatus, BarrierError> {
+        let row = view.get(&places::keyring())?.ok_or(BarrierError::NotInitialized)?;
+        let record = keyring::decode(&self.keyring_key, &self.cluster_id, &row)?;
+        let newest = record.data_keys.iter().max_by_key(|key| key.term);
+        let newest = newest.ok_or_else(|| damaged("the keyring has no data key"))?;
+        let (reserved, _) = self.read_count(view, newest.term)?;
+        let left = self.reservation().remaining((newest.epoch, newest.term));
+        let messages = reserved.saturating_sub(left);
+        Ok(KeyStatus { term: newest.term, installed_ms: newest.installed_ms, messages })
     }
 
     /// Takes `messages` off this node's reservation and gives the keyring whose term they are for.

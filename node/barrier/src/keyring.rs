@@ -37,11 +37,22 @@ pub enum HashPurpose {
     Session,
     /// What an idempotent request says.
     Fingerprint,
+    /// Keys of batch tokens, one each.
+    BatchToken,
+    /// Where failed logins of a name are counted.
+    LockOut,
 }
 
 impl HashPurpose {
-    const ALL: [Self; 5] =
-        [Self::Token, Self::Accessor, Self::Audit, Self::Session, Self::Fingerprint];
+    const ALL: [Self; 7] = [
+        Self::Token,
+        Self::Accessor,
+        Self::Audit,
+        Self::Session,
+        Self::Fingerprint,
+        Self::BatchToken,
+        Self::LockOut,
+    ];
 
     /// For ever: it is part of the derivation.
     fn label(self) -> &'static str {
@@ -51,6 +62,8 @@ impl HashPurpose {
             Self::Audit => "audit",
             Self::Session => "session",
             Self::Fingerprint => "fingerprint",
+            Self::BatchToken => "batch-token",
+            Self::LockOut => "lock-out",
         }
     }
 }
@@ -244,7 +257,10 @@ pub(crate) fn envelope_secret(
 }
 
 /// `K of purpose = HKDF(hash secret, "conclave v1 hash", purpose)` (RFC 5869).
-fn hash_keys(secret: &SecretKey<32>, cluster_id: &[u8; 16]) -> [Locked<hmac::Key>; 5] {
+fn hash_keys(
+    secret: &SecretKey<32>,
+    cluster_id: &[u8; 16],
+) -> [Locked<hmac::Key>; HashPurpose::ALL.len()] {
     HashPurpose::ALL.map(|purpose| {
         let context = [purpose.label().as_bytes()];
         let key: SecretKey<32> = derive_key(secret, cluster_id, "conclave v1 hash", &context);

@@ -222,6 +222,17 @@ pub trait LedgerView: Send + Sync {
     /// `ViewExpired`, `Damaged`.
     fn directory_revision(&self, directory: &[Bytes]) -> Result<u64, LedgerError>;
 
+    /// At most `limit` names of a directory's flat rows, in order, those after `after`.
+    ///
+    /// # Errors
+    /// `ViewExpired`, `Damaged`.
+    fn flat_names(
+        &self,
+        directory: &[Bytes],
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, LedgerError>;
+
     /// At most `limit` children in the order of their encrypted names, those after `after`.
     ///
     /// # Errors

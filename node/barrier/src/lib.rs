@@ -60,6 +60,7 @@ mod count;
 mod listing;
 
 mod new_barrier;
+mod rekey;
 
 mod envelope;
 
@@ -68,7 +69,7 @@ mod testing;
 
 pub use barrier::Barrier;
 pub use commit::{CommitOutcome, RequestTag};
-pub use count::MessageLimits;
+pub use count::{KeyStatus, MessageLimits};
 pub use envelope::{EnvelopeError, EnvelopeId, PeerSealer, Route};
 pub use error::BarrierError;
 pub use keyring::HashPurpose;
@@ -76,6 +77,7 @@ pub use listing::Names;
 pub use new_barrier::NewBarrier;
 pub use path::{MountId, NamespaceId, Path};
 pub use seal_record::{
-    NewRecipient, Recipient, RootKey, SealKey, SealRecord, seal_record, unwrap_root_key,
+    NewRecipient, Recipient, RootKey, SealKey, SealRecord, make_recipient, seal_record,
+    unwrap_root_key,
 };
 pub use transaction::{Plain, Transaction, VALUE_BYTES_MAX};

@@ -11,14 +11,15 @@ use crate::error::BarrierError;
 use crate::keyring;
 use crate::ledger::{Committed, Condition, Ledger, Write};
 use crate::places;
+use crate::records::keyring::KeyringRow;
 use crate::seal_record::{self, NewRecipient, RootKey, seal_record, wrap_root_key};
 use crate::transaction::Transaction;
 
 /// Keys that were just made. Dropped before [`Self::commit`], they leave no trace.
 pub struct NewBarrier {
     barrier: Arc<Barrier>,
-    /// Seal record and keyring.
-    rows: [Write; 2],
+    seal_row: Write,
+    keyring: KeyringRow,
 }
 
 impl NewBarrier {
@@ -49,16 +50,18 @@ impl NewBarrier {
         let read = (&keyring, 0, view.epoch());
         drop(view);
         let barrier = Barrier::with_keyring(ledger, ports, cluster_id, root_key, read)?;
-        let rows = [
-            Write { key: places::seal(), value: Some(seal_row) },
-            barrier.own_write(places::keyring(), RecordKind::Keyring, &keyring::encode(&keyring)),
-        ];
-        Ok(Self { barrier: Arc::new(barrier), rows })
+        let seal_row = Write { key: places::seal(), value: Some(seal_row) };
+        Ok(Self { barrier: Arc::new(barrier), seal_row, keyring })
     }
 
     /// The barrier that the ledger will hold.
     pub fn barrier(&self) -> &Arc<Barrier> {
         &self.barrier
+    }
+
+    /// The cluster's time where none was stamped yet: since when its first data key seals.
+    pub fn begins_at(&mut self, now_ms: u64) {
+        self.keyring.data_keys.iter_mut().for_each(|key| key.installed_ms = now_ms);
     }
 
     /// A transaction for what the cluster begins with.
@@ -73,7 +76,9 @@ impl NewBarrier {
     /// `AlreadyInitialized`; `Ledger`, where `OutcomeUnknown` means that the keys just made may or
     /// may not be the cluster's.
     pub async fn commit(self, first: Transaction) -> Result<Arc<Barrier>, BarrierError> {
-        let Self { barrier, rows } = self;
+        let Self { barrier, seal_row, keyring: row } = self;
+        let row = keyring::encode(&row);
+        let row = barrier.own_write(places::keyring(), RecordKind::Keyring, &row);
         let keyring = barrier.keyring();
         let messages = first.messages(None);
         let mut batch = first.seal(&keyring, None);
@@ -82,7 +87,7 @@ impl NewBarrier {
             Condition::Key { key: places::keyring(), revision: 0 },
             Condition::Children { directory: Vec::new(), revision: 0 },
         ]);
-        batch.writes.extend(rows);
+        batch.writes.extend([seal_row, row]);
         if messages > 0 {
             batch.writes.push(barrier.count_write(keyring.term, messages));
         }

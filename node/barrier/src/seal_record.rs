@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use conclave_memory::SecretKey;
+use conclave_ports::Rng;
 use prost::Message;
 use zeroize::Zeroizing;
 
@@ -132,6 +133,18 @@ pub fn unwrap_root_key(
         .open(TERM_ROOT, &place(&record.cluster_id, &name), &recipient.wrapped_root_key)
         .map_err(|_| BarrierError::WrongKey)?;
     root_key(&Zeroizing::new(opened)).ok_or_else(|| damaged("a root key of a wrong length"))
+}
+
+/// Wraps the root key for one more recipient, which no record holds yet.
+pub fn make_recipient(
+    root_key: &RootKey,
+    cluster_id: &[u8; 16],
+    recipient: &NewRecipient,
+    rng: &dyn Rng,
+) -> Recipient {
+    let mut nonce = NonceBytes::default();
+    rng.fill(&mut nonce);
+    wrap_root_key(root_key, cluster_id, recipient, nonce)
 }
 
 /// The inverse of [`unwrap_root_key`].

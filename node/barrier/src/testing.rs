@@ -254,6 +254,19 @@ impl LedgerView for State {
         Ok(self.directories.get(directory).copied().unwrap_or(0))
     }
 
+    fn flat_names(
+        &self,
+        directory: &[Bytes],
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, LedgerError> {
+        let below = |key: &&Key| {
+            key.flat && key.segments.len() > directory.len() && key.segments.starts_with(directory)
+        };
+        let names = self.rows.keys().filter(below).map(|key| key.segments[directory.len()].clone());
+        Ok(names.filter(|name| after.is_none_or(|after| name > after)).take(limit).collect())
+    }
+
     fn children(
         &self,
         directory: &[Bytes],

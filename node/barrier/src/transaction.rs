@@ -156,6 +156,32 @@ impl Transaction {
         Ok(selection.finish())
     }
 
+    /// At most `limit` names of a flat directory's children, in no useful order, for what only shows
+    /// or sweeps: no condition holds them to the moment of the commit, and own writes are not in.
+    ///
+    /// # Errors
+    /// `BadName`, `Damaged`, `Ledger`.
+    pub fn survey(&self, directory: &Path, limit: usize) -> Result<Names, BarrierError> {
+        let segments = self.directory_segments(directory)?;
+        let mut opener = NameOpener::new(self.barrier.keyring(), directory);
+        let mut names = Vec::new();
+        let mut last = None;
+        while names.len() < limit {
+            let page = (limit - names.len()).min(PAGE_CHILDREN);
+            let sealed = self.view.flat_names(&segments, last.as_ref(), page)?;
+            let Some(newest) = sealed.last().cloned() else { break };
+            last = Some(newest);
+            for name in &sealed {
+                names.push(opener.open(&segments[CLEAR_SEGMENTS..], name)?);
+            }
+        }
+        let more = match &last {
+            Some(last) => !self.view.flat_names(&segments, Some(last), 1)?.is_empty(),
+            None => false,
+        };
+        Ok(Names { names, more })
+    }
+
     /// Opens a session with the commit. A transaction opens or closes at most one; the last call
     /// counts.
     pub fn open_session(&mut self, session: Bytes, owner: [u8; 32], ttl_ms: u64) {

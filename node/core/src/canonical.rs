@@ -1,19 +1,15 @@
 //! The one canonicaliser: routing, policy, audit and storage see what passed here, and only that.
 //! The doors only decode; they ask here, too, before they read a body.
 
+pub(crate) use conclave_mount::path::PATH_BYTES_MAX;
+pub(crate) use conclave_mount::path::is_plain;
+#[cfg(test)]
+use conclave_mount::path::{SEGMENT_BYTES_MAX, SEGMENTS_MAX};
+
 use crate::{Error, Operation};
 
-/// The longest path.
-pub(crate) const PATH_BYTES_MAX: usize = 4096;
-
-/// The longest segment; what the barrier can encrypt as one name.
-pub(crate) const SEGMENT_BYTES_MAX: usize = 1000;
-
-/// The deepest path. The ledger takes twice as many, so that engines have room of their own.
-pub(crate) const SEGMENTS_MAX: usize = 64;
-
 /// A path with exactly one spelling: segments that are not empty, `.` or `..`, joined by single
-/// slashes, without one in front; one at the end if and only if the operation is LIST.
+/// slashes, without one in front; one at the end if and only if the operation is LIST or SCAN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CanonicalPath(String);
 
@@ -24,9 +20,9 @@ impl CanonicalPath {
     /// # Errors
     /// `InvalidRequest`, naming the rule.
     pub fn new(path: &str, operation: Operation) -> Result<Self, Error> {
-        let list = operation == Operation::List;
+        let list = operation.lists();
         let inner = if list { path.strip_suffix('/').unwrap_or(path) } else { path };
-        check(inner)
+        conclave_mount::path::check(inner)
             .map_err(|rule| Error::invalid(format!("the path is not canonical: {rule}")))?;
         let slash = if list { "/" } else { "" };
         Ok(Self([inner, slash].concat()))
@@ -36,54 +32,6 @@ impl CanonicalPath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-fn check(path: &str) -> Result<(), String> {
-    if path.is_empty() {
-        return Err("it is empty".into());
-    }
-    if path.len() > PATH_BYTES_MAX {
-        return Err(format!("it is longer than {PATH_BYTES_MAX} bytes"));
-    }
-    if path.chars().any(is_forbidden) {
-        return Err("it has a control character, an invisible character or a backslash".into());
-    }
-    if has_percent_code(path) {
-        return Err("it is percent-encoded more than once".into());
-    }
-    if path.split('/').count() > SEGMENTS_MAX {
-        return Err(format!("it has more than {SEGMENTS_MAX} segments"));
-    }
-    path.split('/').try_for_each(check_segment)
-}
-
-fn check_segment(segment: &str) -> Result<(), String> {
-    match segment {
-        "" => Err("it has an empty segment; write one '/' between segments and none around \
-                   them"
-            .into()),
-        "." | ".." => Err("it has a '.' or '..' segment; write the path without them".into()),
-        _ if segment.len() > SEGMENT_BYTES_MAX => {
-            Err(format!("a segment is longer than {SEGMENT_BYTES_MAX} bytes"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Two names that look the same must be the same.
-fn is_forbidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\\' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Whether `%` and two hexadecimal digits are left after decoding once: somebody encoded twice,
-/// perhaps hoping that somebody decodes twice.
-fn has_percent_code(path: &str) -> bool {
-    path.as_bytes().windows(3).any(|three| {
-        three[0] == b'%' && three[1].is_ascii_hexdigit() && three[2].is_ascii_hexdigit()
-    })
 }
 
 #[cfg(test)]

@@ -2,14 +2,21 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_barrier::Barrier;
 use conclave_ports::Ports;
 
+use crate::audited::{AuditPlaces, Audits};
 use crate::canonical::CanonicalPath;
+use crate::ceremony_budget::CeremonyBudget;
 use crate::mounts::MountCache;
+use crate::policies::PolicyCache;
+use crate::quotas::Quotas;
 use crate::turns::Turns;
-use crate::{Access, EngineRegistry, Error, Operation, Operator, Request, errors, sys};
+use crate::{
+    Access, EngineRegistry, Error, Operation, Operator, Request, errors, routes, sweep, sys,
+};
 
 /// What a core is built of.
 pub struct CoreParts {
@@ -19,6 +26,8 @@ pub struct CoreParts {
     pub engines: EngineRegistry,
     /// The node and its cluster.
     pub operator: Arc<dyn Operator>,
+    /// Where audit devices write.
+    pub audit_places: Arc<dyn AuditPlaces>,
     /// Time, randomness and tasks.
     pub ports: Ports,
 }
@@ -29,8 +38,12 @@ pub struct Core {
     pub(crate) engines: EngineRegistry,
     pub(crate) operator: Arc<dyn Operator>,
     pub(crate) ports: Ports,
+    pub(crate) audits: Audits,
     pub(crate) mounts: MountCache,
+    pub(crate) policies: PolicyCache,
+    pub(crate) quotas: Quotas,
     pub(crate) turns: Turns,
+    pub(crate) ceremony_budget: CeremonyBudget,
 }
 
 impl Core {
@@ -39,9 +52,21 @@ impl Core {
     /// # Errors
     /// `NotInitialized` where the ledger has no mount table, `Internal` where it is damaged.
     pub fn open(parts: CoreParts) -> Result<Self, Error> {
-        let CoreParts { barrier, engines, operator, ports } = parts;
+        let CoreParts { barrier, engines, operator, audit_places, ports } = parts;
+        let audits = Audits::new(barrier.clone(), ports.clone(), audit_places);
         let mounts = MountCache::open(&barrier)?;
-        Ok(Self { barrier, engines, operator, ports, mounts, turns: Turns::default() })
+        Ok(Self {
+            barrier,
+            engines,
+            operator,
+            ports,
+            audits,
+            mounts,
+            policies: PolicyCache::default(),
+            quotas: Quotas::default(),
+            turns: Turns::default(),
+            ceremony_budget: CeremonyBudget::default(),
+        })
     }
 
     /// The open barrier, for what the node does with keys beyond requests.
@@ -63,39 +88,54 @@ impl Core {
     pub fn reads_anywhere(&self, request: &Request) -> bool {
         let (operation, path) = (request.operation, &request.path);
         let Ok(path) = CanonicalPath::new(path, operation) else { return false };
-        matches!(operation, Operation::Read | Operation::List)
+        matches!(operation, Operation::Read | Operation::List | Operation::Scan)
             && self.access_to(&path, operation) == Access::Read
-            && match self.mounts.current().route(&path, &self.engines) {
+            && match self.mounts.current().route(&path, operation, &self.engines) {
                 Ok(target) => target.reads_anywhere(),
                 Err(_) => true,
             }
     }
 
+    /// Whether the request is about the very node that was asked, so that no other may serve it.
+    pub fn is_for_this_node(&self, request: &Request) -> bool {
+        let Ok(path) = CanonicalPath::new(&request.path, request.operation) else { return true };
+        let target = self.mounts.current().route(&path, request.operation, &self.engines);
+        target.is_ok_and(|target| target.is_for_this_node())
+    }
+
     pub(crate) fn access_to(&self, path: &CanonicalPath, operation: Operation) -> Access {
-        match self.mounts.current().route(path, &self.engines) {
+        match self.mounts.current().route(path, operation, &self.engines) {
             Ok(target) => target.access(operation),
-            Err(_) if path.as_str().starts_with(sys::PREFIX) => Access::Read,
+            Err(_) if routes::is_own(path.as_str()) => Access::Read,
             // The leader knows mounts that this node has not heard of yet.
             Err(_) => match operation {
-                Operation::Read | Operation::List => Access::Read,
+                Operation::Read | Operation::List | Operation::Scan => Access::Read,
                 Operation::Write | Operation::Delete | Operation::Patch => Access::Write,
             },
         }
     }
 
-    /// What the leader does from time to time: keys near their limit are rotated. Harmless and
-    /// refused elsewhere.
+    /// For how long requests have been refused, or would have been, because no audit device takes
+    /// their records. `None` while one does.
+    pub fn audit_blocked_for(&self) -> Option<Duration> {
+        self.audits.newest().and_then(|enabled| enabled.audit.blocked_for())
+    }
+
+    /// What the leader does from time to time: keys near their limit are rotated, rows of disabled
+    /// mounts are taken away. Harmless and refused elsewhere.
     ///
     /// # Errors
     /// As a write.
     pub async fn maintain(&self) -> Result<(), Error> {
-        self.barrier.maintain().await.map_err(errors::from_barrier)
+        self.barrier.maintain().await.map_err(errors::from_barrier)?;
+        sys::rotate_where_due(self).await?;
+        sweep::step(self).await
     }
 
     /// What kind of request this is, without any name: a label for metrics.
     pub fn route_template(&self, operation: Operation, path: &str) -> Cow<'static, str> {
         let Ok(path) = CanonicalPath::new(path, operation) else { return "invalid".into() };
-        match self.mounts.current().route(&path, &self.engines) {
+        match self.mounts.current().route(&path, operation, &self.engines) {
             Ok(target) => target.template(),
             Err(_) => "unknown".into(),
         }

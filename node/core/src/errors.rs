@@ -11,6 +11,11 @@ pub(crate) fn permission_denied() -> Error {
     Error::new(ErrorCode::PermissionDenied, "permission denied")
 }
 
+/// The same for who may know why. Holds what stands in policies, nothing that the caller sent.
+pub(crate) fn permission_denied_because(because: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorCode::PermissionDenied, format!("permission denied: {because}"))
+}
+
 pub(crate) fn no_handler(path: &str) -> Error {
     Error::new(
         ErrorCode::NotFound,

@@ -15,18 +15,17 @@ use conclave_barrier::{Barrier, CommitOutcome, HashPurpose, RequestTag};
 use crate::canonical::CanonicalPath;
 use crate::{Error, ErrorCode, Request, Response, Token, reply};
 
-type Answer = Result<conclave_mount::Response, Error>;
+type Answer = Result<Response, Error>;
 
 /// What goes into the log with the request. `None` where the client named no id, or where the
 /// answer is a fault or a refusal that says nothing about the state: that one may be tried again.
 pub(crate) fn tag(
     barrier: &Barrier,
     request: &Request,
-    token: &Token,
     path: &CanonicalPath,
     answer: &Answer,
 ) -> Option<RequestTag> {
-    let id = request.idempotency.as_ref()?;
+    let (id, token) = (request.idempotency.as_ref()?, request.token.as_ref()?);
     if answer.as_ref().is_err_and(|error| !is_settled(error.code)) {
         return None;
     }
@@ -42,15 +41,13 @@ pub(crate) fn tag(
 /// What the caller is told. `None`: the commit lost a race.
 pub(crate) fn conclude(outcome: CommitOutcome, answer: Answer) -> Result<Option<Response>, Error> {
     match outcome {
-        CommitOutcome::Applied { revision } => {
-            answer.map(|answer| Some(Response::new(answer, revision)))
-        }
+        CommitOutcome::Applied { revision } => answer.map(|answer| Some(answer.at(revision))),
         CommitOutcome::ConditionFailed => {
             metrics::counter!("conclave_core_lost_races_total").increment(1);
             Ok(None)
         }
         CommitOutcome::Replayed { revision, reply } => {
-            reply::decode(reply)?.map(|answer| Some(Response::new(answer, revision)))
+            reply::decode(reply)?.map(|answer| Some(answer.at(revision)))
         }
         CommitOutcome::RequestConflict => Err(Error::new(
             ErrorCode::Conflict,

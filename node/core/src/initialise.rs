@@ -16,17 +16,16 @@ impl Core {
     /// # Errors
     /// `InvalidRequest` where that was done before; otherwise as a write.
     pub async fn initialise(
-        new: NewBarrier,
+        mut new: NewBarrier,
         ports: &Ports,
         secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
     ) -> Result<(Arc<Barrier>, Zeroizing<String>), Error> {
         let point = new.barrier().ledger().read_barrier().await.map_err(errors::from_ledger)?;
-        let text = token::make_text(ports);
-        let accessor = token::make_base62(ports);
         let mut tx = new.transaction();
         let now_ms = call::now_ms(&point, &tx);
-        mounts::create_table(&mut tx, ports)?;
-        token::create_root(new.barrier(), &mut tx, &text, &accessor, now_ms)?;
+        new.begins_at(now_ms);
+        mounts::create_table(&mut tx)?;
+        let text = token::create_root(new.barrier(), ports, &mut tx, now_ms)?;
         for (name, bytes) in &secrets {
             cluster_secrets::put(&mut tx, name, bytes)?;
         }

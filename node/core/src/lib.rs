@@ -4,7 +4,8 @@
 //! table, tokens, `sys/` routes, join tokens and the cluster's own sealed secrets. What it keeps:
 //!
 //! - A path is canonical before anything looks at it, and everything looks at the same path.
-//! - An engine runs only with a [`Permit`](token::Permit), which only a checked token yields.
+//! - An engine runs only with a [`Permit`](authority::Permit), which only a living token with a
+//!   policy for the request yields, or a route that asks for no token.
 //! - Token, mount table and data of one request come from one view, behind a read barrier, and
 //!   stand as conditions in what is committed.
 //! - Only keyed hashes of tokens are stored.
@@ -14,20 +15,38 @@
 // The order to read in.
 mod pipeline;
 
+pub mod audit;
+mod audited;
 mod call;
 mod canonical;
 mod limits;
 
+mod authority;
+mod policies;
+mod policy;
 mod token;
 
 mod mounts;
 mod pattern;
 
+mod shown;
 mod storage;
 
+mod lock_out;
+mod login;
+
+mod password_policies;
+mod password_policy;
+mod quotas;
+
+mod help;
 mod idempotency;
+mod openapi;
 mod reply;
 
+mod auth_token;
+mod ceremony_budget;
+mod routes;
 mod sys;
 
 // What the above stands on.
@@ -36,6 +55,7 @@ mod errors;
 mod registry;
 mod request;
 mod rows;
+mod sweep;
 mod turns;
 mod update;
 
@@ -43,6 +63,7 @@ mod update;
 mod cluster_secrets;
 mod initialise;
 mod join_tokens;
+pub mod key_ceremonies;
 mod operator;
 
 #[cfg(test)]
@@ -51,6 +72,7 @@ mod testing;
 mod tests;
 
 pub use self::core::{Core, CoreParts};
+pub use audited::{AuditPlaces, NoAuditPlaces, WantedDevice};
 pub use canonical::CanonicalPath;
 pub use cluster_secrets::BACKUP_PUBLIC_KEY;
 pub use conclave_mount::{Access, EngineError as Error, ErrorCode, Operation};
@@ -58,5 +80,6 @@ pub use join_tokens::JoinToken;
 pub use limits::is_root_namespace;
 pub use operator::{Member, MemberHealth, MemberList, Operator};
 pub use pipeline::Admitted;
+pub use quotas::Standing;
 pub use registry::EngineRegistry;
 pub use request::{Idempotency, ReadLevel, Request, Response, Token};

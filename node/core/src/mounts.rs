@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use conclave_barrier::{Barrier, MountId, Plain, Transaction};
-use conclave_mount::{Access, Engine, Operation};
+use conclave_mount::{Access, Engine, MountView, Operation, Route};
 use conclave_ports::Ports;
 use prost::Message;
 
 use crate::canonical::CanonicalPath;
-use crate::sys::SysRoute;
-use crate::{EngineRegistry, Error, errors, pattern, rows, sys};
+use crate::lock_out::LockOutRecord;
+use crate::routes::{self, CoreRoute, Found};
+use crate::{EngineRegistry, Error, Request, errors, pattern, rows, token};
 
 /// The mount table as it is stored, in one row: tags are never reused.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -41,14 +42,73 @@ pub(crate) struct MountRecord {
     /// What clients ask about: `version` of a KV mount.
     #[prost(btree_map = "string, string", tag = "6")]
     pub(crate) options: BTreeMap<String, String>,
+    /// 0: the system's.
+    #[prost(uint64, tag = "7")]
+    pub(crate) default_lease_ttl_ms: u64,
+    /// 0: the system's.
+    #[prost(uint64, tag = "8")]
+    pub(crate) max_lease_ttl_ms: u64,
+    /// `unauth` where everybody may see that it is there; else empty or `hidden`.
+    #[prost(string, tag = "9")]
+    pub(crate) listing_visibility: String,
+    /// Keys of requests that audit shows in clear.
+    #[prost(string, repeated, tag = "10")]
+    pub(crate) audit_non_hmac_request_keys: Vec<String>,
+    /// Keys of responses that audit shows in clear.
+    #[prost(string, repeated, tag = "11")]
+    pub(crate) audit_non_hmac_response_keys: Vec<String>,
+    /// Headers that the engine is given.
+    #[prost(string, repeated, tag = "12")]
+    pub(crate) passthrough_request_headers: Vec<String>,
+    /// Headers that the engine may set.
+    #[prost(string, repeated, tag = "13")]
+    pub(crate) allowed_response_headers: Vec<String>,
+    /// Kept for clients that ask for it back; every mount is replicated.
+    #[prost(bool, tag = "14")]
+    pub(crate) local: bool,
+    /// Kept for clients that ask for it back; every value is sealed.
+    #[prost(bool, tag = "15")]
+    pub(crate) seal_wrap: bool,
+    /// What kind of token an auth method's logins yield; empty: what it says itself.
+    #[prost(string, tag = "16")]
+    pub(crate) token_type: String,
+    /// When failed logins lock a name out.
+    #[prost(message, optional, tag = "17")]
+    pub(crate) lock_out: Option<LockOutRecord>,
 }
 
 impl MountRecord {
+    /// Whether it is there in every cluster and cannot be moved or disabled.
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.id == CUBBYHOLE_ID
+    }
+
+    /// Whether it is an auth method's.
+    pub(crate) fn is_auth(&self) -> bool {
+        self.path.starts_with(AUTH_PREFIX)
+    }
+
+    /// What its engine may know of it.
+    pub(crate) fn view(&self) -> MountView {
+        let max_ms = or(self.max_lease_ttl_ms, token::MAX_TTL_MS);
+        MountView {
+            path: self.path.clone(),
+            accessor: self.accessor.clone(),
+            options: self.options.clone(),
+            default_lease_ttl_ms: or(self.default_lease_ttl_ms, token::DEFAULT_TTL_MS).min(max_ms),
+            max_lease_ttl_ms: max_ms,
+        }
+    }
+
     /// The place of its rows. `MountTable::decode` has checked the length.
     pub(crate) fn id(&self) -> MountId {
         let id = self.id.as_slice().try_into().expect("a decoded mount's id has 16 bytes");
         MountId(id)
     }
+}
+
+fn or(own_ms: u64, system_ms: u64) -> u64 {
+    if own_ms == 0 { system_ms } else { own_ms }
 }
 
 /// The table at one revision of its row.
@@ -62,8 +122,10 @@ pub(crate) enum Target {
     /// To the core itself.
     System {
         /// Which of its routes.
-        route: &'static SysRoute,
-        /// Relative to `sys/`.
+        route: &'static CoreRoute,
+        /// Whether the route serves the operation that was asked for.
+        serves: bool,
+        /// The whole path.
         path: String,
     },
     /// To an engine.
@@ -82,6 +144,34 @@ impl MountTable {
         self.mounts.iter().map(Arc::as_ref)
     }
 
+    /// The mount at exactly this path, with its slash.
+    pub(crate) fn get(&self, path: &str) -> Option<&Arc<MountRecord>> {
+        self.mounts.iter().find(|mount| mount.path == path)
+    }
+
+    /// A mount that is at, above or below `path`, so that nothing can be mounted there.
+    pub(crate) fn conflict(&self, path: &str) -> Option<&MountRecord> {
+        let mut mounts = self.mounts.iter().map(Arc::as_ref);
+        mounts.find(|mount| path.starts_with(&mount.path) || mount.path.starts_with(path))
+    }
+
+    /// Writes the table with its mounts changed, all but those that are always there.
+    pub(crate) fn rewrite(
+        &self,
+        tx: &mut Transaction,
+        change: impl FnOnce(&mut Vec<MountRecord>),
+    ) -> Result<(), Error> {
+        let kept = self.mounts.iter().filter(|mount| !mount.is_built_in());
+        let mut mounts: Vec<MountRecord> = kept.map(|mount| MountRecord::clone(mount)).collect();
+        change(&mut mounts);
+        if mounts.len() > MOUNTS_MAX {
+            return Err(Error::invalid(format!(
+                "a cluster has at most {MOUNTS_MAX} mounts; disable some"
+            )));
+        }
+        write_table(tx, mounts)
+    }
+
     /// The mount that serves `path`: the longest whose own path it begins with.
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<MountRecord>> {
         self.mounts
@@ -94,12 +184,17 @@ impl MountTable {
     pub(crate) fn route(
         &self,
         path: &CanonicalPath,
+        operation: Operation,
         engines: &EngineRegistry,
     ) -> Result<Target, Error> {
         let path = path.as_str();
-        if let Some(relative) = path.strip_prefix(sys::PREFIX) {
-            let route = sys::find(relative).ok_or_else(|| errors::no_handler(path))?;
-            return Ok(Target::System { route, path: relative.to_owned() });
+        if routes::is_own(path) {
+            let found = routes::find(path, operation).ok_or_else(|| errors::no_handler(path))?;
+            let (route, serves) = match found {
+                Found::Route(route) => (route, true),
+                Found::OtherOperation(route) => (route, false),
+            };
+            return Ok(Target::System { route, serves, path: path.to_owned() });
         }
         let mount = self.find(path).ok_or_else(|| errors::no_handler(path))?;
         let engine = engines.get(&mount.kind).ok_or_else(|| {
@@ -118,24 +213,18 @@ impl MountTable {
         if record.mounts.iter().any(|mount| mount.id.len() != 16) {
             return Err(Error::internal("a mount's id has the wrong length"));
         }
-        let mounts = record.mounts.into_iter().map(Arc::new).collect();
+        let mounts = record.mounts.into_iter().chain([cubbyhole()]).map(Arc::new).collect();
         Ok(Self { revision: row.revision, mounts })
     }
 }
 
 impl Target {
-    /// Relative to where it leads.
-    pub(crate) fn path(&self) -> &str {
-        match self {
-            Self::System { path, .. } | Self::Mount { path, .. } => path,
-        }
-    }
-
     /// Where the operation must run.
     pub(crate) fn access(&self, operation: Operation) -> Access {
         match self {
-            Self::System { route, .. } => route.access(operation),
-            Self::Mount { engine, path, .. } => engine.access(operation, path),
+            Self::System { route, serves: true, .. } => route.access(),
+            Self::System { .. } => Access::Read,
+            Self::Mount { engine, mount, path } => engine.access(&mount.options, operation, path),
         }
     }
 
@@ -147,20 +236,55 @@ impl Target {
         }
     }
 
+    /// Whether only the node that was asked can serve it.
+    pub(crate) fn is_for_this_node(&self) -> bool {
+        matches!(self, Self::System { route, .. } if route.is_for_this_node())
+    }
+
     /// Whether the operation ends in a log entry of its own.
     pub(crate) fn writes_rows(&self, operation: Operation) -> bool {
         match self {
-            Self::System { route, .. } => route.writes_rows(operation),
+            Self::System { route, serves, .. } => *serves && route.writes_rows(),
             Self::Mount { .. } => self.access(operation) == Access::Write,
         }
+    }
+
+    /// Whether the request is served without a token. `open`: whether the cluster lets anybody begin
+    /// key ceremonies.
+    pub(crate) fn needs_no_token(&self, request: &Request, open: bool) -> bool {
+        match self {
+            Self::System { route, serves, .. } => {
+                *serves && route.needs_no_token(request.token.is_some(), open)
+            }
+            Self::Mount { .. } => {
+                self.engine_route(request.operation).is_some_and(|route| route.public)
+            }
+        }
+    }
+
+    /// Whether it needs `sudo` beside the operation's own capability.
+    pub(crate) fn needs_sudo(&self, operation: Operation) -> bool {
+        match self {
+            Self::System { route, serves, .. } => *serves && route.sudo,
+            Self::Mount { .. } => self.engine_route(operation).is_some_and(|route| route.sudo),
+        }
+    }
+
+    fn engine_route(&self, operation: Operation) -> Option<&'static Route> {
+        let Self::Mount { engine, mount, path } = self else { return None };
+        let serves = |route: &&Route| {
+            route.operations.contains(&operation) && pattern::matches(route.pattern, path)
+        };
+        engine.routes(&mount.options).iter().find(serves)
     }
 
     /// The route without any name in it.
     pub(crate) fn template(&self) -> Cow<'static, str> {
         match self {
-            Self::System { route, .. } => route.template.into(),
-            Self::Mount { engine, path, .. } => {
-                let route = engine.routes().iter().find(|r| pattern::matches(r.pattern, path));
+            Self::System { route, .. } => route.pattern.into(),
+            Self::Mount { engine, mount, path } => {
+                let mut routes = engine.routes(&mount.options).iter();
+                let route = routes.find(|route| pattern::matches(route.pattern, path));
                 let pattern = route.map_or("unknown", |route| route.pattern);
                 format!("{}:{pattern}", engine.kind()).into()
             }
@@ -202,19 +326,49 @@ impl MountCache {
     }
 }
 
-/// Writes the table of a new cluster: a KV store with versions at `secret/`.
-pub(crate) fn create_table(tx: &mut Transaction, ports: &Ports) -> Result<(), Error> {
-    let secret = MountRecord {
-        path: "secret/".into(),
-        kind: "kv".into(),
-        id: ports.random::<16>().to_vec(),
-        accessor: format!("kv_{}", hex::encode(ports.random::<4>())),
-        description: "key/value secret storage".into(),
-        options: BTreeMap::from([("version".into(), "2".into())]),
-    };
-    let table = MountTableRecord { mounts: vec![secret] };
+/// Writes the table of a new cluster: nothing but what is built in.
+pub(crate) fn create_table(tx: &mut Transaction) -> Result<(), Error> {
+    write_table(tx, Vec::new())
+}
+
+impl MountRecord {
+    /// A mount of this type with an id and accessor of its own, still without a path.
+    pub(crate) fn make(ports: &Ports, kind: &str, auth: bool) -> Self {
+        let class = if auth { "auth_" } else { "" };
+        Self {
+            kind: kind.into(),
+            id: ports.random::<16>().to_vec(),
+            accessor: format!("{class}{kind}_{}", hex::encode(ports.random::<4>())),
+            ..Self::default()
+        }
+    }
+}
+
+/// What every token keeps to itself, in every cluster.
+fn cubbyhole() -> MountRecord {
+    MountRecord {
+        path: "cubbyhole/".into(),
+        kind: "cubbyhole".into(),
+        id: CUBBYHOLE_ID.to_vec(),
+        accessor: "cubbyhole_00000001".into(),
+        description: "per-token private secret storage".into(),
+        local: true,
+        ..MountRecord::default()
+    }
+}
+
+fn write_table(tx: &mut Transaction, mounts: Vec<MountRecord>) -> Result<(), Error> {
+    let table = MountTableRecord { mounts };
     tx.put(&rows::mounts(), table.encode_to_vec().into()).map_err(errors::from_barrier)
 }
+
+/// What the paths of auth methods begin with.
+pub(crate) const AUTH_PREFIX: &str = "auth/";
+
+/// All in one row.
+const MOUNTS_MAX: usize = 2048;
+
+const CUBBYHOLE_ID: [u8; 16] = *b"cubbyhole-mount\0";
 
 fn read_row(tx: &mut Transaction) -> Result<Plain, Error> {
     let row = tx.get(&rows::mounts()).map_err(errors::from_barrier)?;

@@ -3,6 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::Error;
+use crate::key_ceremonies::KeyCeremonies;
 
 /// A member of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct MemberList {
 }
 
 /// What `sys/` routes may ask of the node. The pipeline has authorised the caller before.
-pub trait Operator: Send + Sync + 'static {
+pub trait Operator: KeyCeremonies {
     /// Seals this node and keeps it sealed until somebody unseals it.
     fn seal(&self) -> BoxFuture<'_, Result<(), Error>>;
 

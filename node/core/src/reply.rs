@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::{Error, ErrorCode};
+use crate::{Error, ErrorCode, Response};
 
 /// The most that is kept: sealed, it has at most 4 KiB.
 const REPLY_BYTES_MAX: usize = 4096 - 64;
@@ -21,14 +21,21 @@ struct ReplyRecord {
     error_code: u32,
     #[prost(string, tag = "4")]
     error_message: String,
+    /// JSON of `auth`; absent where no token was made.
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    auth: Option<Bytes>,
+    #[prost(uint64, tag = "6")]
+    lease_duration_s: u64,
 }
 
 /// An answer that is too long is kept without its data, and says so.
-pub(crate) fn encode(answer: &Result<conclave_mount::Response, Error>) -> Bytes {
+pub(crate) fn encode(answer: &Result<Response, Error>) -> Bytes {
     let mut record = match answer {
         Ok(response) => ReplyRecord {
             data: response.data.clone(),
             warnings: response.warnings.clone(),
+            auth: response.auth.clone(),
+            lease_duration_s: response.lease_duration_s,
             ..ReplyRecord::default()
         },
         Err(error) => ReplyRecord {
@@ -40,6 +47,7 @@ pub(crate) fn encode(answer: &Result<conclave_mount::Response, Error>) -> Bytes 
     };
     if record.encoded_len() > REPLY_BYTES_MAX {
         record.data = None;
+        record.auth = None;
         record.error_message.clear();
         record.warnings =
             vec!["the first answer to this request was too long to be kept; read it again".into()];
@@ -48,11 +56,17 @@ pub(crate) fn encode(answer: &Result<conclave_mount::Response, Error>) -> Bytes 
 }
 
 /// The first answer; the outer error is a fault of ours.
-pub(crate) fn decode(bytes: Bytes) -> Result<Result<conclave_mount::Response, Error>, Error> {
+pub(crate) fn decode(bytes: Bytes) -> Result<Result<Response, Error>, Error> {
     let record = ReplyRecord::decode(bytes)
         .map_err(|error| Error::internal(format!("a kept reply cannot be read: {error}")))?;
     if record.error_code == 0 {
-        return Ok(Ok(conclave_mount::Response { data: record.data, warnings: record.warnings }));
+        return Ok(Ok(Response {
+            data: record.data,
+            warnings: record.warnings,
+            auth: record.auth,
+            lease_duration_s: record.lease_duration_s,
+            revision: 0,
+        }));
     }
     let code = CODES.into_iter().find(|code| *code as u32 == record.error_code);
     let code = code.ok_or_else(|| Error::internal("a kept reply has an unknown error code"))?;
@@ -78,9 +92,10 @@ mod tests {
 
     #[test]
     fn answers_come_back() {
-        let response = conclave_mount::Response {
+        let response = Response {
             data: Some(Bytes::from_static(b"{\"version\":1}")),
             warnings: vec!["w".into()],
+            ..Default::default()
         };
         let back = decode(encode(&Ok(response))).unwrap().unwrap();
         assert_eq!(back.data.as_deref(), Some(&b"{\"version\":1}"[..]));
@@ -95,10 +110,8 @@ mod tests {
 
     #[test]
     fn a_long_answer_is_kept_without_its_data() {
-        let response = conclave_mount::Response {
-            data: Some(vec![b'x'; REPLY_BYTES_MAX].into()),
-            warnings: Vec::new(),
-        };
+        let response =
+            Response { data: Some(vec![b'x'; REPLY_BYTES_MAX].into()), ..Default::default() };
         let encoded = encode(&Ok(response));
         assert!(encoded.len() <= REPLY_BYTES_MAX);
         let back = decode(encoded).unwrap().unwrap();
@@ -110,8 +123,7 @@ mod tests {
     fn golden_layout() {
         let error = Error::new(ErrorCode::CasMismatch, "m");
         assert_eq!(hex::encode(encode(&Err(error))), "180222016d");
-        let response =
-            conclave_mount::Response { data: Some(Bytes::from_static(b"{}")), warnings: vec![] };
+        let response = Response { data: Some(Bytes::from_static(b"{}")), ..Default::default() };
         assert_eq!(hex::encode(encode(&Ok(response))), "0a027b7d");
     }
 }

@@ -94,14 +94,40 @@ pub struct Response {
     pub data: Option<Bytes>,
     /// Hints for the caller.
     pub warnings: Vec<String>,
+    /// JSON of `auth`: a token that was made or renewed.
+    pub auth: Option<Bytes>,
+    /// For how long the caller may keep the data, in seconds; 0 where nothing is said.
+    pub lease_duration_s: u64,
     /// The revision that was read at or written.
     pub revision: u64,
 }
 
 impl Response {
-    /// An engine's answer at this revision.
-    pub(crate) fn new(answer: conclave_mount::Response, revision: u64) -> Self {
-        Self { data: answer.data, warnings: answer.warnings, revision }
+    /// Nothing to say.
+    pub(crate) fn empty() -> Self {
+        Self::default()
+    }
+
+    /// An answer whose `data` is `value`.
+    pub(crate) fn json(value: &impl serde::Serialize) -> Result<Self, crate::Error> {
+        conclave_mount::Response::json(value).map(Self::from)
+    }
+
+    /// The same at this revision.
+    pub(crate) fn at(self, revision: u64) -> Self {
+        Self { revision, ..self }
+    }
+}
+
+/// An engine's answer. A login that it grants is the pipeline's business.
+impl From<conclave_mount::Response> for Response {
+    fn from(answer: conclave_mount::Response) -> Self {
+        Self {
+            data: answer.data,
+            warnings: answer.warnings,
+            lease_duration_s: answer.keep_ms / 1000,
+            ..Self::default()
+        }
     }
 }
 
@@ -112,6 +138,8 @@ impl fmt::Debug for Response {
         f.debug_struct("Response")
             .field("data_bytes", &data_bytes)
             .field("warnings", &self.warnings)
+            .field("has_auth", &self.auth.is_some())
+            .field("lease_duration_s", &self.lease_duration_s)
             .field("revision", &self.revision)
             .finish()
     }

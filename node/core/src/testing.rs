@@ -1,298 +1,32 @@
 //! A ledger in memory and a core on it, for the tests of this crate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conclave_barrier::ledger::{
-    Batch, Child, Committed, Condition, Key, Ledger, LedgerError, LedgerView, ReadPoint, Row,
-    SessionChange,
-};
 use conclave_barrier::{Barrier, NewBarrier, NewRecipient, SealKey};
 use conclave_memory::SecretKey;
 use conclave_ports::{Clock, Ports, Rng, Spawn};
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending, ready};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
+use crate::key_ceremonies::{
+    KeyCeremonies, RekeyPlan, RekeyProgress, RekeyStep, RootProgress, RootStep, ShareSet,
+};
 use crate::{
-    Core, CoreParts, EngineRegistry, Error, ErrorCode, Idempotency, Member, MemberList, Operation,
-    Operator, ReadLevel, Request, Response, Token,
+    Core, CoreParts, EngineRegistry, Error, ErrorCode, Idempotency, Member, MemberList,
+    NoAuditPlaces, Operation, Operator, ReadLevel, Request, Response, Token,
 };
 
+mod ledger;
+
+pub(crate) use ledger::{MemoryLedger, SESSIONS_MAX};
+
 pub(crate) const START_MS: u64 = 1_521_685_466_945;
-
-#[derive(Clone, Default)]
-struct State {
-    revision: u64,
-    stamped_ms: u64,
-    rows: BTreeMap<Key, Row>,
-    directories: BTreeMap<Vec<Bytes>, u64>,
-    sessions: BTreeMap<Bytes, Session>,
-    restores: u64,
-}
-
-#[derive(Clone, Default)]
-struct Session {
-    owner: Bytes,
-    requests: BTreeMap<u64, (Bytes, Bytes, u64)>,
-}
-
-/// How many sessions an owner may have here.
-pub(crate) const SESSIONS_MAX: usize = 3;
-
-/// What goes wrong with the next call.
-#[derive(Default)]
-pub(crate) struct Faults {
-    pub(crate) barrier: Option<LedgerError>,
-    pub(crate) commit: Option<LedgerError>,
-    /// The commit takes effect, but nobody hears of it.
-    pub(crate) lose_reply: bool,
-    /// The call never comes back.
-    pub(crate) hang_barrier: bool,
-    pub(crate) hang_commit: bool,
-}
-
-type BeforeCommit = Box<dyn FnMut() + Send>;
-
-/// The replicated map without the replication.
-pub(crate) struct MemoryLedger {
-    state: Mutex<State>,
-    pub(crate) now_ms: AtomicU64,
-    pub(crate) faults: Mutex<Faults>,
-    /// Runs before a batch is applied: what a rival does meanwhile.
-    pub(crate) before_commit: Mutex<Option<BeforeCommit>>,
-    pub(crate) barriers: AtomicU64,
-    pub(crate) commits: AtomicU64,
-}
-
-impl MemoryLedger {
-    pub(crate) fn new() -> Self {
-        Self {
-            state: Mutex::default(),
-            now_ms: AtomicU64::new(START_MS),
-            faults: Mutex::default(),
-            before_commit: Mutex::default(),
-            barriers: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-        }
-    }
-
-    /// Every byte that a disk would hold.
-    pub(crate) fn all_bytes(&self) -> Vec<u8> {
-        let state = self.state.lock().unwrap();
-        let mut all = Vec::new();
-        for (key, row) in &state.rows {
-            key.segments.iter().for_each(|segment| all.extend_from_slice(segment));
-            all.extend_from_slice(&row.value);
-        }
-        for session in state.sessions.values() {
-            for (fingerprint, reply, _) in session.requests.values() {
-                all.extend_from_slice(fingerprint);
-                all.extend_from_slice(reply);
-            }
-        }
-        all
-    }
-
-    /// Begins another epoch with the rows as they are, as a restore of a backup made just now.
-    pub(crate) fn restore(&self) {
-        let mut state = self.state.lock().unwrap();
-        state.revision += 1;
-        state.restores += 1;
-        let revision = state.revision;
-        state.rows.values_mut().for_each(|row| row.revision = revision);
-        state.directories.values_mut().for_each(|directory| *directory = revision);
-        state.sessions.clear();
-    }
-
-    pub(crate) fn revision(&self) -> u64 {
-        self.state.lock().unwrap().revision
-    }
-
-    pub(crate) fn session_count(&self) -> usize {
-        self.state.lock().unwrap().sessions.len()
-    }
-
-    fn apply(&self, batch: Batch) -> Result<Committed, LedgerError> {
-        let rival = self.before_commit.lock().unwrap().take();
-        if let Some(mut rival) = rival {
-            rival();
-            let mut slot = self.before_commit.lock().unwrap();
-            slot.get_or_insert(rival);
-        }
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        let now_ms = self.now_ms.load(Ordering::Relaxed);
-        self.state.lock().unwrap().apply(batch, now_ms)
-    }
-}
-
-impl State {
-    fn apply(&mut self, batch: Batch, now_ms: u64) -> Result<Committed, LedgerError> {
-        self.revision += 1;
-        self.stamped_ms = self.stamped_ms.max(now_ms);
-        if let Some(id) = &batch.request_id {
-            let Some(session) = self.sessions.get(&id.session) else {
-                return Ok(Committed::SessionUnknown);
-            };
-            if let Some((fingerprint, reply, revision)) = session.requests.get(&id.sequence) {
-                return Ok(if *fingerprint == id.fingerprint {
-                    Committed::Replayed { revision: *revision, reply: reply.clone() }
-                } else {
-                    Committed::RequestConflict
-                });
-            }
-        }
-        if !batch.conditions.iter().all(|condition| self.holds(condition)) {
-            return Ok(Committed::ConditionFailed);
-        }
-        if let Some(change) = batch.session
-            && !self.change_session(change)
-        {
-            return Ok(Committed::SessionLimit);
-        }
-        for write in batch.writes {
-            self.write(write.key, write.value);
-        }
-        if let Some(id) = batch.request_id {
-            let session = self.sessions.get_mut(&id.session).unwrap();
-            session.requests.insert(id.sequence, (id.fingerprint, id.reply, self.revision));
-        }
-        Ok(Committed::Applied { revision: self.revision })
-    }
-
-    fn holds(&self, condition: &Condition) -> bool {
-        match condition {
-            Condition::Key { key, revision } => {
-                self.rows.get(key).map_or(0, |row| row.revision) == *revision
-            }
-            Condition::Children { directory, revision } => {
-                self.directories.get(directory).copied().unwrap_or(0) == *revision
-            }
-        }
-    }
-
-    fn change_session(&mut self, change: SessionChange) -> bool {
-        match change {
-            SessionChange::Open { session, owner, .. } => {
-                if self.sessions.values().filter(|s| s.owner == owner).count() == SESSIONS_MAX {
-                    return false;
-                }
-                self.sessions.insert(session, Session { owner, requests: BTreeMap::new() });
-            }
-            SessionChange::Close { session } => {
-                self.sessions.remove(&session);
-            }
-        }
-        true
-    }
-
-    fn write(&mut self, key: Key, value: Option<Bytes>) {
-        let before: Vec<_> = prefixes(&key).map(|d| (d.clone(), self.children(&d))).collect();
-        let revision = self.revision;
-        match value {
-            Some(value) => self.rows.insert(key, Row { value, revision }),
-            None => self.rows.remove(&key),
-        };
-        for (directory, children) in before {
-            let now = self.children(&directory);
-            if now.is_empty() {
-                self.directories.remove(&directory);
-            } else if now != children {
-                self.directories.insert(directory, revision);
-            }
-        }
-    }
-
-    fn children(&self, directory: &[Bytes]) -> BTreeSet<Child> {
-        let below = |key: &&Key| !key.flat && key.segments.starts_with(directory);
-        self.rows
-            .keys()
-            .filter(below)
-            .filter(|key| key.segments.len() > directory.len())
-            .map(|key| Child {
-                name: key.segments[directory.len()].clone(),
-                directory: key.segments.len() > directory.len() + 1,
-            })
-            .collect()
-    }
-}
-
-fn prefixes(key: &Key) -> impl Iterator<Item = Vec<Bytes>> {
-    let lengths = if key.flat { 0..0 } else { 0..key.segments.len() };
-    let segments = key.segments.clone();
-    lengths.map(move |length| segments[..length].to_vec())
-}
-
-impl Ledger for MemoryLedger {
-    fn view(&self) -> Arc<dyn LedgerView> {
-        Arc::new(self.state.lock().unwrap().clone())
-    }
-
-    fn read_barrier(&self) -> BoxFuture<'_, Result<ReadPoint, LedgerError>> {
-        self.barriers.fetch_add(1, Ordering::Relaxed);
-        let mut faults = self.faults.lock().unwrap();
-        if std::mem::take(&mut faults.hang_barrier) {
-            return Box::pin(pending());
-        }
-        if let Some(error) = faults.barrier.take() {
-            return Box::pin(ready(Err(error)));
-        }
-        let leader_ms = self.now_ms.load(Ordering::Relaxed);
-        Box::pin(ready(Ok(ReadPoint { revision: self.revision(), leader_ms })))
-    }
-
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, LedgerError>> {
-        let (error, lose_reply, hang) = {
-            let mut faults = self.faults.lock().unwrap();
-            let lose_reply = std::mem::take(&mut faults.lose_reply);
-            (faults.commit.take(), lose_reply, std::mem::take(&mut faults.hang_commit))
-        };
-        if hang {
-            return Box::pin(pending());
-        }
-        if let Some(error) = error {
-            return Box::pin(ready(Err(error)));
-        }
-        let committed = self.apply(batch);
-        let heard = if lose_reply { Err(LedgerError::OutcomeUnknown) } else { committed };
-        Box::pin(ready(heard))
-    }
-}
-
-impl LedgerView for State {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    fn stamped_ms(&self) -> u64 {
-        self.stamped_ms
-    }
-
-    fn epoch(&self) -> u64 {
-        1 + self.restores
-    }
-
-    fn get(&self, key: &Key) -> Result<Option<Row>, LedgerError> {
-        Ok(self.rows.get(key).cloned())
-    }
-
-    fn directory_revision(&self, directory: &[Bytes]) -> Result<u64, LedgerError> {
-        Ok(self.directories.get(directory).copied().unwrap_or(0))
-    }
-
-    fn children(
-        &self,
-        directory: &[Bytes],
-        after: Option<&Child>,
-        limit: usize,
-    ) -> Result<Vec<Child>, LedgerError> {
-        let children = Self::children(self, directory).into_iter();
-        Ok(children.filter(|child| after.is_none_or(|after| child > after)).take(limit).collect())
-    }
-}
 
 /// Time that passes only when a test says so, randomness from a counter.
 #[derive(Default)]
@@ -338,6 +72,10 @@ impl Spawn for World {
 pub(crate) struct Node {
     pub(crate) asked: Mutex<Vec<String>>,
     pub(crate) hang: AtomicBool,
+    /// Whether anybody may begin key ceremonies.
+    pub(crate) open: AtomicBool,
+    root: Mutex<Option<(Zeroizing<String>, u8)>>,
+    rekey: Mutex<Option<RekeyPlan>>,
 }
 
 impl Node {
@@ -390,6 +128,84 @@ impl Operator for Node {
     }
 }
 
+/// What holders of shares would say: the share `[n; 33]` is right, three are needed.
+impl KeyCeremonies for Node {
+    fn are_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn root_step(&self, step: RootStep) -> Result<RootProgress, Error> {
+        let mut root = self.root.lock().unwrap();
+        match step {
+            RootStep::Look => {}
+            RootStep::Start { otp } => *root = Some((otp, 0)),
+            RootStep::Cancel { .. } => *root = None,
+            RootStep::End { nonce } => {
+                assert_eq!(nonce, NONCE);
+                *root = None;
+            }
+            RootStep::Give { nonce, share } => {
+                let Some((otp, given)) = root.as_mut().filter(|_| nonce == NONCE) else {
+                    return Err(Error::invalid("incorrect nonce supplied"));
+                };
+                if share.len() != 33 {
+                    return Err(Error::invalid("this is not a share"));
+                }
+                *given += 1;
+                let granted = (*given == 3).then(|| otp.clone());
+                *given %= 3;
+                let (nonce, given) = (NONCE.into(), *given);
+                return Ok(RootProgress { nonce, given, required: 3, granted });
+            }
+        }
+        let (nonce, given) = root.as_ref().map_or(("", 0), |(_, given)| (NONCE, *given));
+        Ok(RootProgress { nonce: nonce.into(), given, required: 3, granted: None })
+    }
+
+    fn rekey_step(
+        &self,
+        set: ShareSet,
+        step: RekeyStep,
+    ) -> BoxFuture<'_, Result<RekeyProgress, Error>> {
+        let mut plan = self.rekey.lock().unwrap();
+        let begun = RekeyProgress { nonce: NONCE.into(), required: 3, ..RekeyProgress::default() };
+        let progress = match step {
+            RekeyStep::Look if plan.is_none() => {
+                RekeyProgress { required: 3, ..RekeyProgress::default() }
+            }
+            RekeyStep::Look => RekeyProgress { plan: plan.unwrap(), ..begun },
+            RekeyStep::Start(_) if set == ShareSet::Recovery => {
+                return Box::pin(ready(Err(Error::invalid("no recovery shares"))));
+            }
+            RekeyStep::Start(new) => RekeyProgress { plan: *plan.insert(new), ..begun },
+            RekeyStep::Cancel { .. } => {
+                *plan = None;
+                RekeyProgress::default()
+            }
+            RekeyStep::Give { .. } => {
+                let new_shares =
+                    vec![Zeroizing::new(vec![0xab; 33]), Zeroizing::new(vec![0xcd; 33])];
+                let plan = plan.take().unwrap();
+                let verification_nonce = if plan.verify { "second".into() } else { String::new() };
+                let replaced = !plan.verify;
+                RekeyProgress { plan, new_shares, verification_nonce, replaced, ..begun }
+            }
+            RekeyStep::RestartVerification => {
+                RekeyProgress { verification_nonce: "third".into(), ..begun }
+            }
+            RekeyStep::Verify { nonce, .. } => RekeyProgress {
+                replaced: nonce == "third",
+                verified: 1,
+                verification_nonce: nonce,
+                ..begun
+            },
+        };
+        Box::pin(ready(Ok(progress)))
+    }
+}
+
+pub(crate) const NONCE: &str = "0b1c2d3e-nonce";
+
 /// A core on a ledger of its own, with a root token.
 pub(crate) struct Bench {
     pub(crate) core: Arc<Core>,
@@ -415,7 +231,10 @@ impl Bench {
         finish(barrier.maintain()).unwrap();
         let node = Arc::new(Node::default());
         let core = open_core(&barrier, &node, &ports, Arc::new(conclave_engines::Kv::new()));
-        Self { core, barrier, ledger, world, node, ports, root_token }
+        let bench = Self { core, barrier, ledger, world, node, ports, root_token };
+        let kv = serde_json::json!({ "type": "kv", "options": { "version": "2" } });
+        bench.call(Operation::Write, "sys/mounts/secret", &kv).unwrap();
+        bench
     }
 
     /// A second core on the same ledger: what another node would be, with turns of its own.
@@ -504,8 +323,9 @@ fn open_core(
 ) -> Arc<Core> {
     let core = Core::open(CoreParts {
         barrier: barrier.clone(),
-        engines: EngineRegistry::new(vec![engine]),
+        engines: EngineRegistry::new(vec![engine, Arc::new(conclave_engines::Cubbyhole::new())]),
         operator: node.clone(),
+        audit_places: Arc::new(NoAuditPlaces),
         ports: ports.clone(),
     });
     Arc::new(core.unwrap_or_else(|error| panic!("{error}")))

@@ -4,6 +4,12 @@
 //! rows. It must never know tokens, policies, the barrier, the log, or another engine.
 
 mod kv;
-mod time;
+mod kv1;
 
+mod cubbyhole;
+
+mod listing;
+mod plain;
+
+pub use cubbyhole::Cubbyhole;
 pub use kv::Kv;

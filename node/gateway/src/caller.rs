@@ -46,7 +46,7 @@ impl Caller {
         permit: Arc<Permit>,
     ) -> Result<Response, Refusal> {
         match request.operation {
-            Operation::Read | Operation::List => {
+            Operation::Read | Operation::List | Operation::Scan => {
                 let call = self.service.call(request);
                 let outcome = self.ports.within(self.time_limit + TIME_LIMIT_GRACE, call).await;
                 drop(permit);

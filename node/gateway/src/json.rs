@@ -181,6 +181,32 @@ mod tests {
         assert!(refused(number.as_bytes()).contains("column"));
     }
 
+    /// What this thread has run so far, whatever else the machine does meanwhile.
+    #[cfg(target_os = "linux")]
+    fn cpu_ns() -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn row_049_hostile_json_costs_less_than_100_ms() {
+        let keys = (0..1_000_000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",");
+        let bodies = [
+            format!("{{\"a\":{}", "[".repeat(100_000)),
+            "{\"a\":".repeat(100_000),
+            format!("{{{keys}}}"),
+            format!("{{\"a\":{}}}", "9".repeat(10 << 20)),
+            format!("{{\"a\":[{}]}}", vec!["\"\\u0061\""; 1_000_000].join(",")),
+        ];
+        for body in bodies {
+            let before = cpu_ns();
+            refused(body.as_bytes());
+            let spent_ms = (cpu_ns() - before) / 1_000_000;
+            assert!(spent_ms < 100, "{spent_ms} ms for {:?}…", &body[..16]);
+        }
+    }
+
     #[test]
     fn row_071_a_refusal_never_quotes_the_body() {
         for body in ["{\"p\":\"canary", "{\"p\":canary}", "{\"canary\":1,\"canary\":2}", "canary"] {

@@ -19,6 +19,7 @@ mod codes;
 mod config;
 mod inbound;
 mod json;
+mod pace;
 mod path;
 mod refusal;
 mod runtime;

@@ -1,7 +1,9 @@
 //! What both doors need of a node.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
-use conclave_core::{Error, Request, Response};
+use conclave_core::{Error, Request, Response, Standing};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use zeroize::Zeroizing;
@@ -89,6 +91,10 @@ pub type SnapshotBytes = BoxStream<'static, std::io::Result<Bytes>>;
 pub trait Service: Send + Sync + 'static {
     /// Serves a client request here or on the leader, as it needs.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>>;
+
+    /// Counts a request that arrived here, before anything of it but its head was read, and tells
+    /// where its caller stands; none where no rate quota is about it. Must not wait.
+    fn within_quota(&self, path: &str, client: Option<IpAddr>) -> Option<Standing>;
 
     /// Answered in every state, without a token.
     fn status(&self) -> NodeStatus;

@@ -5,6 +5,7 @@ mod floods;
 mod grpc;
 mod http2;
 mod paths;
+mod quotas;
 mod routes;
 mod snapshot;
 mod support;

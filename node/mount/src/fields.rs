@@ -26,6 +26,10 @@ pub struct DurationMs(pub u64);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WholeList(pub Vec<u64>);
 
+/// `["a", "b"]` or `"a,b"`; spaces around a name and empty names fall away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextList(pub Vec<String>);
+
 /// A `T` written as a JSON object: derived structs alone would take an array as well.
 #[derive(Debug, Default)]
 pub struct Object<T>(pub T);
@@ -159,6 +163,37 @@ impl<'de> Visitor<'de> for WholeListVisitor {
     }
 }
 
+impl<'de> Deserialize<'de> for TextList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextListVisitor).map(TextList)
+    }
+}
+
+struct TextListVisitor;
+
+impl<'de> Visitor<'de> for TextListVisitor {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of strings")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
+        Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = seq.next_element::<String>()? {
+            let text = text.trim();
+            if !text.is_empty() {
+                texts.push(text.to_owned());
+            }
+        }
+        Ok(texts)
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Object)
@@ -203,6 +238,17 @@ mod tests {
         }
         for text in ["null", "[null]", "[[1]]", "\"1;2\"", "{}", "-1"] {
             assert_eq!(read::<WholeList>(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_may_be_comma_separated() {
+        let two = Some(TextList(vec!["a".into(), "b".into()]));
+        for text in ["[\"a\",\" b \"]", "\"a,b\"", "\" a , b ,\"", "[\"a\",\"\",\"b\"]"] {
+            assert_eq!(read::<TextList>(text), two, "{text}");
+        }
+        for text in ["1", "[1]", "[[\"a\"]]", "{}", "true"] {
+            assert_eq!(read::<TextList>(text), None, "{text}");
         }
     }
 

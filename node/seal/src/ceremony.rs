@@ -2,19 +2,13 @@
 
 use std::sync::Arc;
 
-use conclave_barrier::{
-    BarrierError, NewRecipient, Recipient, RootKey, SealKey, SealRecord, unwrap_root_key,
-};
-use conclave_memory::{SecretBytes, SecretKey};
+use conclave_barrier::{NewRecipient, RootKey, SealKey, SealRecord};
+use conclave_memory::SecretKey;
 use conclave_ports::Rng;
 
-use crate::error::{SealError, invalid};
+use crate::error::SealError;
+use crate::given::{Given, KEY_BYTES, KIND, shamir_recipient};
 use crate::shamir::{self, Share};
-
-/// How the seal record names this kind of recipient.
-const KIND: &str = "shamir";
-const KEY_BYTES: usize = 32;
-const SHARE_BYTES: usize = KEY_BYTES + 1;
 
 /// A new Shamir set: the recipient for `Barrier::initialise` and the shares to hand out.
 ///
@@ -42,29 +36,26 @@ pub struct Progress {
 }
 
 /// Collects shares until the threshold is reached. Pure: no I/O, no clock.
-///
-/// At most 255 shares are held, since the attempt ends at the threshold.
 pub struct Ceremony {
     rng: Arc<dyn Rng>,
     nonce: String,
-    shares: Vec<SecretBytes>,
+    given: Given,
 }
 
 impl Ceremony {
     /// No attempt is under way.
     pub fn new(rng: Arc<dyn Rng>) -> Self {
-        Self { rng, nonce: String::new(), shares: Vec::new() }
+        Self { rng, nonce: String::new(), given: Given::default() }
     }
 
     /// How far the attempt is.
     pub fn progress(&self) -> Progress {
-        let given = u8::try_from(self.shares.len()).expect("an attempt ends by 255 shares");
-        Progress { given, nonce: self.nonce.clone() }
+        Progress { given: self.given.count(), nonce: self.nonce.clone() }
     }
 
     /// Forgets the attempt and its shares.
     pub fn reset(&mut self) {
-        self.shares.clear();
+        self.given.clear();
         self.nonce.clear();
     }
 
@@ -83,53 +74,21 @@ impl Ceremony {
         share: Share,
     ) -> Result<Option<RootKey>, SealError> {
         let (index, recipient) = shamir_recipient(record)?;
-        if share.len() != SHARE_BYTES || share[KEY_BYTES] == 0 {
-            return invalid("this is not a share of an unseal key; give it as handed out");
+        let begins = self.given.is_empty();
+        if self.given.add(share)? && begins {
+            self.nonce = make_nonce(&*self.rng);
         }
-        let share = SecretBytes::new(share);
-        if !self.shares.iter().any(|given| given.ct_eq(&share)) {
-            if self.shares.is_empty() {
-                self.nonce = make_nonce(&*self.rng);
-            }
-            self.shares.push(share);
-        }
-        if self.shares.len() < usize::from(recipient.threshold) {
+        if self.given.count() < recipient.threshold {
             return Ok(None);
         }
-        let opened = open(record, index, &self.shares);
+        let opened = self.given.open(record, index);
         self.reset();
         opened.map(Some)
     }
 }
 
-fn shamir_recipient(record: &SealRecord) -> Result<(usize, &Recipient), SealError> {
-    let recipients = record.recipients.iter().enumerate();
-    match recipients.into_iter().find(|(_, recipient)| recipient.kind == KIND) {
-        Some((index, recipient)) if recipient.threshold > 0 => Ok((index, recipient)),
-        _ => invalid(
-            "this cluster has no shares to give; it unseals by the key it is configured with",
-        ),
-    }
-}
-
-/// Any failure is the same one: a share of a wrong x says no more than one of a wrong y.
-fn open(
-    record: &SealRecord,
-    recipient: usize,
-    shares: &[SecretBytes],
-) -> Result<RootKey, SealError> {
-    let shares: Vec<&[u8]> = shares.iter().map(SecretBytes::expose).collect();
-    let combined = shamir::combine_slices(&shares).map_err(|_| SealError::WrongShares)?;
-    let key = SecretKey::<KEY_BYTES>::fill_with(|key| key.copy_from_slice(&combined));
-    match unwrap_root_key(record, recipient, &SealKey::new(key)) {
-        Ok(root_key) => Ok(root_key),
-        Err(BarrierError::WrongKey) => Err(SealError::WrongShares),
-        Err(other) => Err(SealError::Invalid(other.to_string())),
-    }
-}
-
 /// 122 random bits, written as a version 4 UUID (RFC 9562).
-fn make_nonce(rng: &dyn Rng) -> String {
+pub(crate) fn make_nonce(rng: &dyn Rng) -> String {
     let mut bytes = [0; 16];
     rng.fill(&mut bytes);
     bytes[6] = (bytes[6] & 0x0f) | 0x40;

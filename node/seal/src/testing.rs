@@ -108,6 +108,14 @@ impl LedgerView for Rows {
     fn directory_revision(&self, _: &[Bytes]) -> Result<u64, LedgerError> {
         Ok(0)
     }
+    fn flat_names(
+        &self,
+        _: &[Bytes],
+        _: Option<&Bytes>,
+        _: usize,
+    ) -> Result<Vec<Bytes>, LedgerError> {
+        Ok(Vec::new())
+    }
     fn children(
         &self,
         _: &[Bytes],

@@ -73,6 +73,15 @@ impl LedgerView for RaftView {
         self.view.directory_revision(directory).map_err(from_state_error)
     }
 
+    fn flat_names(
+        &self,
+        directory: &[Bytes],
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, LedgerError> {
+        self.view.flat_names(directory, after, limit).map_err(from_state_error)
+    }
+
     fn children(
         &self,
         directory: &[Bytes],

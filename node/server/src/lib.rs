@@ -4,6 +4,7 @@
 //! ties the two sides of the ciphertext line together. It is the one crate that may name all the
 //! others; what it adds is wiring, and the real clock, random source and tasks ([`system`]).
 
+pub mod audit;
 pub mod backup;
 pub mod commands;
 pub mod config;
@@ -17,3 +18,4 @@ pub mod node;
 pub mod peer;
 pub mod system;
 pub mod tls;
+pub mod workers;

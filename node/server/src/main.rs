@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use conclave_server::commands::{dev, recover, rejoin, server, snapshot};
+use conclave_server::commands::{audit, dev, recover, rejoin, server, snapshot};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,6 +29,9 @@ enum Command {
     /// Looks at backup files.
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// Looks at audit logs.
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 fn main() -> ExitCode {
@@ -43,12 +46,14 @@ fn main() -> ExitCode {
         Command::Recover(arguments) => recover::run(arguments),
         Command::Dev(arguments) => dev::run(arguments),
         Command::Snapshot(command) => snapshot::run(command),
+        Command::Audit(command) => return finish(audit::run(command)),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("conclaved: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    finish(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn finish(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("conclaved: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -26,6 +26,7 @@ async fn the_longest_value_makes_the_round_trip_and_a_longer_one_is_not_proposed
     let directory = tempfile::tempdir()?;
     let (node, token) = Node::found(directory.path()).await?;
     let client = node.client(&token).await?;
+    Node::mount_secret(&client).await?;
     let (kv, longest, longer) =
         (client.kv("secret"), data(DATA_BYTES_MAX), data(DATA_BYTES_MAX + 1));
 

@@ -20,6 +20,9 @@ async fn a_refused_backup_proposes_nothing() -> anyhow::Result<()> {
     let (node, token) = Node::found(here.path()).await?;
     let (other, other_token) = Node::found(elsewhere.path()).await?;
     let (client, other_client) = (node.client(&token).await?, other.client(&other_token).await?);
+    for client in [&client, &other_client] {
+        Node::mount_secret(client).await?;
+    }
     client.kv("secret").put("a", &json!({"n": 1}), None).await?;
     let (first, foreign) = (save(&client).await?, save(&other_client).await?);
     client.kv("secret").put("a", &json!({"n": 2}), None).await?;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use conclave_barrier::{NewBarrier, NewRecipient, SealKey};
-use conclave_core::Core;
+use conclave_core::{Core, Operation};
 use conclave_memory::SecretKey;
 use conclave_ports::Clock;
 use conclave_proto::v1;
@@ -15,6 +16,7 @@ use futures::future::Either;
 use crate::Plant;
 use crate::invariants::Violation;
 use crate::node::{CLUSTER_ID, Keys, Machine, POLL, Running, Standing, lock};
+use crate::request::Ask;
 use crate::workload::SharedHistory;
 use crate::world::{Network, World};
 
@@ -319,5 +321,20 @@ async fn found(running: Arc<Running>, founder: v1::Member) -> Result<Keys, Strin
     let (barrier, token) = made.map_err(|error| error.to_string())?;
     let root_key = *barrier.root_key().danger_expose();
     running.serve_with(barrier).map_err(|error| error.to_string())?;
+    mount_secret(&running, &token).await.map_err(|error| error.to_string())?;
     Ok(Keys { root_key, token: token.to_string() })
+}
+
+/// Where the workload writes.
+async fn mount_secret(running: &Running, token: &str) -> Result<(), conclave_core::Error> {
+    let ask = Ask {
+        operation: Operation::Write,
+        path: "sys/mounts/secret".to_owned(),
+        body: Bytes::from_static(br#"{"type":"kv","options":{"version":"2"}}"#),
+        version: None,
+        token: token.to_owned(),
+        idempotency: None,
+    };
+    let core = running.core().expect("a node that was just unsealed serves");
+    core.handle(&ask.to_request()).await.map(drop)
 }

@@ -1,5 +1,8 @@
 //! What `sys/` routes may ask of a simulated node: nothing, because faults do these things.
 
+use conclave_core::key_ceremonies::{
+    KeyCeremonies, RekeyProgress, RekeyStep, RootProgress, RootStep, ShareSet,
+};
 use conclave_core::{Error, ErrorCode, MemberList, Operator};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -8,8 +11,30 @@ use futures::future::BoxFuture;
 pub(crate) struct SimOperator;
 
 fn refused<T: Send + 'static>() -> BoxFuture<'static, Result<T, Error>> {
+    std::future::ready(Err(refusal())).boxed()
+}
+
+fn refusal() -> Error {
     let text = "a simulated node is operated by its faults; ask a real one";
-    std::future::ready(Err(Error::new(ErrorCode::UnsupportedOperation, text))).boxed()
+    Error::new(ErrorCode::UnsupportedOperation, text)
+}
+
+impl KeyCeremonies for SimOperator {
+    fn are_open(&self) -> bool {
+        false
+    }
+
+    fn root_step(&self, _step: RootStep) -> Result<RootProgress, Error> {
+        Err(refusal())
+    }
+
+    fn rekey_step(
+        &self,
+        _set: ShareSet,
+        _step: RekeyStep,
+    ) -> BoxFuture<'_, Result<RekeyProgress, Error>> {
+        refused()
+    }
 }
 
 impl Operator for SimOperator {

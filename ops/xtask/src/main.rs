@@ -2,10 +2,12 @@
 //!
 //! `cargo xtask check` is the quick half: format, lints, tidy rules, unit tests. `cargo xtask ci` is
 //! everything a change must pass, and the README's test command. `cargo xtask soak` runs for as long
-//! as it is let. `cargo xtask sim` drives the simulation by hand.
+//! as it is let. `cargo xtask sim` drives the simulation by hand. `cargo xtask conformance` runs the
+//! tests that others wrote.
 
 mod check;
 mod ci;
+mod conformance;
 mod sim;
 mod soak;
 mod step;
@@ -34,6 +36,8 @@ enum Task {
     Sim(sim::Arguments),
     /// Seeds and fault runs until stopped; goes on where it left off.
     Soak(soak::Arguments),
+    /// A foreign suite against fresh three-node clusters; what passed is compared by name.
+    Conformance(conformance::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Sim(arguments) => sim::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
+        Task::Conformance(arguments) => conformance::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use super::Failure;
+use crate::output::Format;
 
 /// Becomes `conclaved` with these words. Comes back only if it cannot be started.
 pub(crate) fn replace_process<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Failure {
@@ -24,6 +25,11 @@ pub(crate) fn ask(words: &[OsString]) -> io::Result<Option<Output>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         asked => asked.map(Some),
     }
+}
+
+/// `conclaved` knows two formats; whatever scripts read is JSON there.
+pub(crate) fn format_word(format: Format) -> &'static str {
+    if format.is_table() { "--format=table" } else { "--format=json" }
 }
 
 /// The one beside this program, else whichever the PATH has.

@@ -24,11 +24,12 @@ impl Status {
 
 /// The state of a node; the exit code tells whether it is sealed.
 pub(crate) fn render(status: &NodeStatus, format: Format) -> Output {
-    let text = match format {
-        Format::Table => output::table(&["Key", "Value"], &rows(status)),
-        Format::Json => output::pretty(&document(status)),
+    let shown = if format.is_table() {
+        Output::good(output::table(&["Key", "Value"], &rows(status)))
+    } else {
+        Output::document(format, &document(status))
     };
-    Output { text, code: if status.sealed { EXIT_SEALED } else { crate::EXIT_GOOD } }
+    shown.with_code(if status.sealed { EXIT_SEALED } else { crate::EXIT_GOOD })
 }
 
 fn rows(status: &NodeStatus) -> Vec<Vec<String>> {

@@ -286,3 +286,22 @@ fn the_layout_is_as_drawn() {
     let record = CountRow { format: 1, reserved: 1 << 20 };
     crate::testing::golden("count.txt", &[("row", &record.encode_to_vec())]);
 }
+
+/// What a node still has left of its block is not sealed.
+#[test]
+fn the_status_tells_what_the_key_has_sealed() {
+    let ledger = MemoryLedger::new();
+    let barrier = limited(initialised(&ledger));
+    let status = || barrier.key_status(&*ledger.view()).unwrap();
+    for written in 1..=3 {
+        assert!(write(&barrier, &ledger, "row"));
+        assert_eq!((status().term, status().messages), (1, written));
+    }
+    let first = status().installed_ms;
+    assert_eq!(block_on(barrier.rotate()).unwrap(), 2);
+    assert_eq!((status().term, status().messages), (2, 0));
+    assert!(status().installed_ms >= first);
+    let other = limited(opened(&ledger, &barrier, 3));
+    let seen = other.key_status(&*ledger.view()).unwrap().messages;
+    assert_eq!(seen, LIMITS.block_messages, "another node knows only what was reserved");
+}

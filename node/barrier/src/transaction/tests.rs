@@ -469,6 +469,14 @@ impl LedgerView for BrokenView {
     fn directory_revision(&self, _: &[Bytes]) -> Result<u64, crate::ledger::LedgerError> {
         Ok(1)
     }
+    fn flat_names(
+        &self,
+        _: &[Bytes],
+        _: Option<&Bytes>,
+        _: usize,
+    ) -> Result<Vec<Bytes>, crate::ledger::LedgerError> {
+        Err(crate::ledger::LedgerError::ViewExpired)
+    }
     fn children(
         &self,
         _: &[Bytes],

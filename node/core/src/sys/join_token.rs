@@ -2,24 +2,25 @@
 
 use std::time::Duration;
 
-use conclave_barrier::Transaction;
 use conclave_mount::fields::{DurationMs, Object, Whole, present};
-use conclave_mount::{Request, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::join_tokens::TTL_MAX;
-use crate::{Core, Error, JoinToken};
+use crate::routes::Ask;
+use crate::{Error, JoinToken, Response};
 
-pub(super) async fn create(
-    core: &Core,
-    request: &Request,
-    tx: &mut Transaction,
-) -> Result<Response, Error> {
-    let Object(body): Object<Body> = request.parse()?;
+pub(super) fn create<'a>(ask: &'a mut Ask<'_>) -> BoxFuture<'a, Result<Response, Error>> {
+    make(ask).boxed()
+}
+
+async fn make(ask: &mut Ask<'_>) -> Result<Response, Error> {
+    let Object(body): Object<Body> = ask.request.parse()?;
     let ttl = body.ttl()?;
-    let members = core.operator.members().await?;
-    let token = JoinToken::make(&core.ports);
-    token.store(tx, ttl, request.now_ms)?;
+    let members = ask.core.operator.members().await?;
+    let token = JoinToken::make(&ask.core.ports);
+    token.store(ask.tx, ttl, ask.request.now_ms)?;
     let ttl_ms = u64::try_from(ttl.as_millis()).expect("a stored token's ttl is short");
     Response::json(&View { token: token.text(&members)?, ttl: ttl_ms / 1000, ttl_ms })
 }

@@ -1,28 +1,39 @@
 //! `sys/storage/raft/{remove-peer,promote,demote}`: a member leaves for good, or changes its part.
 
 use conclave_mount::fields::Object;
-use conclave_mount::{Request, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde::Deserialize;
 
-use crate::{Core, Error};
+use crate::routes::Ask;
+use crate::{Error, Response};
 
-pub(super) async fn remove(core: &Core, request: &Request) -> Result<Response, Error> {
-    core.operator.remove_member(server_id(request)?).await?;
-    Ok(Response::empty())
+pub(super) fn remove<'a>(ask: &'a mut Ask<'_>) -> BoxFuture<'a, Result<Response, Error>> {
+    async {
+        ask.core.operator.remove_member(server_id(ask)?).await?;
+        Ok(Response::empty())
+    }
+    .boxed()
 }
 
-pub(super) async fn promote(core: &Core, request: &Request) -> Result<Response, Error> {
-    core.operator.promote_member(server_id(request)?).await?;
-    Ok(Response::empty())
+pub(super) fn promote<'a>(ask: &'a mut Ask<'_>) -> BoxFuture<'a, Result<Response, Error>> {
+    async {
+        ask.core.operator.promote_member(server_id(ask)?).await?;
+        Ok(Response::empty())
+    }
+    .boxed()
 }
 
-pub(super) async fn demote(core: &Core, request: &Request) -> Result<Response, Error> {
-    core.operator.demote_member(server_id(request)?).await?;
-    Ok(Response::empty())
+pub(super) fn demote<'a>(ask: &'a mut Ask<'_>) -> BoxFuture<'a, Result<Response, Error>> {
+    async {
+        ask.core.operator.demote_member(server_id(ask)?).await?;
+        Ok(Response::empty())
+    }
+    .boxed()
 }
 
-fn server_id(request: &Request) -> Result<String, Error> {
-    let Object(Body { server_id }) = request.parse()?;
+fn server_id(ask: &Ask<'_>) -> Result<String, Error> {
+    let Object(Body { server_id }) = ask.request.parse()?;
     if server_id.is_empty() {
         return Err(Error::invalid(
             "'server_id' is missing; give the name or the Raft id of a member",

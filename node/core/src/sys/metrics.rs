@@ -1,10 +1,9 @@
 //! `sys/metrics`: this node's figures.
 
-use conclave_mount::Response;
-
-use crate::{Core, Error};
+use crate::routes::Ask;
+use crate::{Error, Response};
 
 /// The text as one JSON string; the door that was asked for plain text takes it out again.
-pub(super) fn read(core: &Core) -> Result<Response, Error> {
-    Response::json(&core.operator.metrics())
+pub(super) fn read(ask: &mut Ask<'_>) -> Result<Response, Error> {
+    Response::json(&ask.core.operator.metrics())
 }

@@ -1,257 +1,297 @@
-//! The core's own routes, `sys/…`, one small file each.
+//! `sys/…`: the cluster, its mounts and its policies, one small file each.
 
+mod audit;
+mod audited_headers;
+mod capabilities;
+mod explain;
+mod generate_root;
 mod join_token;
+mod key_routes;
+mod key_shares;
+mod limit_routes;
+mod locked_users;
 mod members;
 mod metrics;
 mod mounts;
+mod password_policies;
+mod policies;
+mod quotas;
 mod raft_configuration;
+mod rekey;
+mod rotate;
 mod seal;
 mod sessions;
 mod step_down;
 
-use conclave_barrier::Transaction;
-use conclave_mount::{Access, Operation, Request, Response};
+use conclave_mount::Operation::{Delete, List, Read, Write};
 
-use crate::call::Call;
-use crate::token::Permit;
-use crate::{Core, Error, errors, pattern};
+use crate::help;
+use crate::routes::Handler::{Now, Waits};
+use crate::routes::Kind::{ActsHere, ActsOnCluster, Reads, ReadsHere, Streams, WritesRows};
+use crate::routes::{CoreRoute, not_a_stream};
 
-/// What the paths of this module begin with.
-pub(crate) const PREFIX: &str = "sys/";
-
-/// One route of the core.
-pub(crate) struct SysRoute {
-    /// Relative to `sys/`.
-    pattern: &'static str,
-    /// The label in metrics.
-    pub(crate) template: &'static str,
-    operation: Operation,
-    kind: Kind,
-    handler: Handler,
-}
-
-/// What a route does, and so where it runs and whether its effect is part of a log entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Reads, on any node.
-    Reads,
-    /// Reads what only the node that was asked can tell.
-    ReadsHere,
-    /// Acts on the node that was asked.
-    ActsHere,
-    /// Acts on the cluster, from the leader, by other means than rows.
-    ActsOnCluster,
-    /// Writes rows or changes a session.
-    WritesRows,
-    /// Moves bytes that are no request's body. The node does that beside the pipeline, which only
-    /// admits the caller; see [`Core::admit`].
-    Streams,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Handler {
-    Seal,
-    StepDown,
-    RaftConfiguration,
-    RemovePeer,
-    PromotePeer,
-    DemotePeer,
-    Snapshot,
-    SnapshotForce,
-    JoinToken,
-    Metrics,
-    SessionOpen,
-    SessionClose,
-    UiMounts,
-    UiMount,
-    Mounts,
-    Mount,
-}
-
-impl SysRoute {
-    pub(crate) fn access(&self, operation: Operation) -> Access {
-        match self.kind {
-            Kind::ActsOnCluster | Kind::WritesRows if self.takes(operation) => Access::Write,
-            _ => Access::Read,
-        }
-    }
-
-    pub(crate) fn writes_rows(&self, operation: Operation) -> bool {
-        self.kind == Kind::WritesRows && self.takes(operation)
-    }
-
-    /// Whether another node's answer is as good as this one's.
-    pub(crate) fn reads_anywhere(&self) -> bool {
-        self.kind == Kind::Reads
-    }
-
-    /// Whether [`Core::admit`] lets a caller of this operation through.
-    pub(crate) fn streams(&self, operation: Operation) -> bool {
-        self.kind == Kind::Streams && self.takes(operation)
-    }
-
-    /// A backup is saved and restored at one path.
-    fn takes(&self, operation: Operation) -> bool {
-        operation == self.operation
-            || (self.handler == Handler::Snapshot && operation == Operation::Write)
-    }
-
-    /// Whether it has an effect that is no row: where time runs out then, nobody knows.
-    pub(crate) fn acts_outside(&self) -> bool {
-        matches!(self.kind, Kind::ActsHere | Kind::ActsOnCluster)
-    }
-}
-
-/// The route that serves a path relative to `sys/`.
-pub(crate) fn find(path: &str) -> Option<&'static SysRoute> {
-    // A LIST's path ends in a slash; nothing here lists, and the operation is refused by name.
-    let path = path.strip_suffix('/').unwrap_or(path);
-    ROUTES.iter().find(|route| pattern::matches(route.pattern, path))
-}
-
-/// Runs a route for a caller with a [`Permit`].
-pub(crate) async fn serve(
-    core: &Core,
-    _permit: Permit,
-    route: &SysRoute,
-    call: &Call<'_>,
-    request: &Request,
-    tx: &mut Transaction,
-) -> Result<Response, Error> {
-    if !route.takes(request.operation) {
-        return Err(errors::unsupported_operation());
-    }
-    match route.handler {
-        Handler::Seal => seal::seal(core).await,
-        Handler::StepDown => step_down::step_down(core).await,
-        Handler::RaftConfiguration => raft_configuration::read(core, tx).await,
-        Handler::RemovePeer => members::remove(core, request).await,
-        Handler::PromotePeer => members::promote(core, request).await,
-        Handler::DemotePeer => members::demote(core, request).await,
-        Handler::Snapshot | Handler::SnapshotForce => Err(errors::not_a_stream()),
-        Handler::JoinToken => join_token::create(core, request, tx).await,
-        Handler::Metrics => metrics::read(core),
-        Handler::SessionOpen => sessions::open(core, call, request, tx),
-        Handler::SessionClose => sessions::close(core, call, request, tx),
-        Handler::UiMounts => mounts::ui_all(core, tx),
-        Handler::UiMount => mounts::ui_one(core, request, tx),
-        Handler::Mounts => mounts::all(core, tx),
-        Handler::Mount => mounts::one(core, request, tx),
-    }
-}
+pub(crate) use key_routes::KEY_ROUTES;
+pub(crate) use limit_routes::LIMIT_ROUTES;
+pub(crate) use rotate::maintain as rotate_where_due;
 
 const fn route(
     pattern: &'static str,
-    template: &'static str,
-    operation: Operation,
-    kind: Kind,
-    handler: Handler,
-) -> SysRoute {
-    SysRoute { pattern, template, operation, kind, handler }
+    operation: conclave_mount::Operation,
+    kind: crate::routes::Kind,
+    handler: crate::routes::Handler,
+    help: &'static str,
+) -> CoreRoute {
+    CoreRoute::new(pattern, operation, kind, handler, help)
 }
 
-const ROUTES: &[SysRoute] = {
-    use Kind::{ActsHere, ActsOnCluster, Reads, ReadsHere, Streams, WritesRows};
-    use Operation::{Read, Write};
-    &[
-        route("seal", "sys/seal", Write, ActsHere, Handler::Seal),
-        route("step-down", "sys/step-down", Write, ActsOnCluster, Handler::StepDown),
-        route(
-            "storage/raft/configuration",
-            "sys/storage/raft/configuration",
-            Read,
-            Reads,
-            Handler::RaftConfiguration,
-        ),
-        route(
-            "storage/raft/remove-peer",
-            "sys/storage/raft/remove-peer",
-            Write,
-            ActsOnCluster,
-            Handler::RemovePeer,
-        ),
-        route(
-            "storage/raft/promote",
-            "sys/storage/raft/promote",
-            Write,
-            ActsOnCluster,
-            Handler::PromotePeer,
-        ),
-        route(
-            "storage/raft/demote",
-            "sys/storage/raft/demote",
-            Write,
-            ActsOnCluster,
-            Handler::DemotePeer,
-        ),
-        route(
-            "storage/raft/snapshot",
-            "sys/storage/raft/snapshot",
-            Read,
-            Streams,
-            Handler::Snapshot,
-        ),
-        route(
-            "storage/raft/snapshot-force",
-            "sys/storage/raft/snapshot-force",
-            Write,
-            Streams,
-            Handler::SnapshotForce,
-        ),
-        route(
-            "storage/raft/join-token",
-            "sys/storage/raft/join-token",
-            Write,
-            WritesRows,
-            Handler::JoinToken,
-        ),
-        route("metrics", "sys/metrics", Read, ReadsHere, Handler::Metrics),
-        route("sessions/open", "sys/sessions/open", Write, WritesRows, Handler::SessionOpen),
-        route("sessions/close", "sys/sessions/close", Write, WritesRows, Handler::SessionClose),
-        route("internal/ui/mounts", "sys/internal/ui/mounts", Read, Reads, Handler::UiMounts),
-        route(
-            "internal/ui/mounts/*path",
-            "sys/internal/ui/mounts/*path",
-            Read,
-            Reads,
-            Handler::UiMount,
-        ),
-        route("mounts", "sys/mounts", Read, Reads, Handler::Mounts),
-        route("mounts/*path", "sys/mounts/*path", Read, Reads, Handler::Mount),
-    ]
-};
+/// Whoever may ask here is also told why a request of theirs was denied.
+pub(crate) const EXPLAIN_PATH: &str = "sys/policies/explain";
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One pattern is one route: the second of two would never be reached.
-    #[test]
-    fn every_route_is_found_by_its_own_pattern() {
-        for route in ROUTES {
-            let found = find(route.pattern).map(|found| found.pattern);
-            assert_eq!(found, Some(route.pattern));
-            assert_eq!(route.template, [PREFIX, route.pattern].concat());
-        }
-    }
-
-    /// Sealing acts on the node that was asked; it must never be handed to the leader.
-    #[test]
-    fn only_what_changes_the_cluster_runs_on_the_leader() {
-        let on_leader: Vec<_> = ROUTES
-            .iter()
-            .filter(|route| route.access(route.operation) == Access::Write)
-            .map(|route| route.pattern)
-            .collect();
-        let expected = [
-            "step-down",
-            "storage/raft/remove-peer",
-            "storage/raft/promote",
-            "storage/raft/demote",
-            "storage/raft/join-token",
-            "sessions/open",
-            "sessions/close",
-        ];
-        assert_eq!(on_leader, expected);
-    }
-}
+pub(crate) const ROUTES: &[CoreRoute] = &[
+    route("sys/seal", Write, ActsHere, Waits(seal::seal), "Seals the node that is asked.").sudo(),
+    route(
+        "sys/step-down",
+        Write,
+        ActsOnCluster,
+        Waits(step_down::step_down),
+        "The leader hands over to another voter.",
+    )
+    .sudo(),
+    route(
+        "sys/storage/raft/configuration",
+        Read,
+        Reads,
+        Waits(raft_configuration::read),
+        "The members of the cluster.",
+    ),
+    route(
+        "sys/storage/raft/remove-peer",
+        Write,
+        ActsOnCluster,
+        Waits(members::remove),
+        "Removes a member for good.",
+    ),
+    route(
+        "sys/storage/raft/promote",
+        Write,
+        ActsOnCluster,
+        Waits(members::promote),
+        "Makes a learner a voter.",
+    ),
+    route(
+        "sys/storage/raft/demote",
+        Write,
+        ActsOnCluster,
+        Waits(members::demote),
+        "Makes a voter a learner.",
+    ),
+    route(
+        "sys/storage/raft/snapshot",
+        Read,
+        Streams,
+        Now(not_a_stream),
+        "Saves a signed backup of everything.",
+    ),
+    route(
+        "sys/storage/raft/snapshot",
+        Write,
+        Streams,
+        Now(not_a_stream),
+        "Restores a backup of this cluster.",
+    ),
+    route(
+        "sys/storage/raft/snapshot-force",
+        Write,
+        Streams,
+        Now(not_a_stream),
+        "Restores a backup of another cluster with the same keys.",
+    ),
+    route(
+        "sys/storage/raft/join-token",
+        Write,
+        WritesRows,
+        Waits(join_token::create),
+        "Makes a secret by which one new node may join.",
+    ),
+    route("sys/metrics", Read, ReadsHere, Now(metrics::read), "Figures of the node that is asked."),
+    route(
+        "sys/sessions/open",
+        Write,
+        WritesRows,
+        Now(sessions::open),
+        "Opens a session for request ids.",
+    ),
+    route("sys/sessions/close", Write, WritesRows, Now(sessions::close), "Closes a session."),
+    route(
+        "sys/internal/specs/openapi",
+        Read,
+        Reads,
+        Now(help::openapi),
+        "Describes every path of this cluster.",
+    ),
+    route(
+        "sys/internal/specs/openapi",
+        Write,
+        Reads,
+        Now(help::openapi),
+        "Describes every path of this cluster.",
+    ),
+    route(
+        "sys/internal/ui/mounts",
+        Read,
+        Reads,
+        Now(mounts::ui_all),
+        "The mounts that the caller may see.",
+    ),
+    route(
+        "sys/internal/ui/mounts/*path",
+        Read,
+        Reads,
+        Now(mounts::ui_one),
+        "The mount that serves a path.",
+    ),
+    route("sys/mounts", Read, Reads, Now(mounts::all), "Every secrets engine."),
+    route(
+        "sys/mounts/*path/tune",
+        Read,
+        Reads,
+        Now(mounts::read_tuning),
+        "The settings of a mount.",
+    ),
+    route(
+        "sys/mounts/*path/tune",
+        Write,
+        WritesRows,
+        Now(mounts::tune),
+        "Changes settings of a mount.",
+    ),
+    route("sys/mounts/*path", Read, Reads, Now(mounts::one), "One secrets engine."),
+    route("sys/mounts/*path", Write, WritesRows, Now(mounts::enable), "Enables a secrets engine."),
+    route(
+        "sys/mounts/*path",
+        Delete,
+        WritesRows,
+        Now(mounts::disable),
+        "Disables a secrets engine.",
+    ),
+    route("sys/auth", Read, Reads, Now(mounts::all_auth), "Every auth method."),
+    route(
+        "sys/auth/*path/tune",
+        Read,
+        Reads,
+        Now(mounts::read_tuning),
+        "The settings of an auth method.",
+    )
+    .sudo(),
+    route(
+        "sys/auth/*path/tune",
+        Write,
+        WritesRows,
+        Now(mounts::tune),
+        "Changes settings of an auth method.",
+    )
+    .sudo(),
+    route("sys/auth/*path", Read, Reads, Now(mounts::one), "One auth method.").sudo(),
+    route("sys/auth/*path", Write, WritesRows, Now(mounts::enable), "Enables an auth method.")
+        .sudo(),
+    route("sys/auth/*path", Delete, WritesRows, Now(mounts::disable), "Disables an auth method.")
+        .sudo(),
+    route("sys/remount", Write, WritesRows, Now(mounts::remount), "Moves a mount to another path.")
+        .sudo(),
+    route("sys/remount/status/:id", Read, Reads, Now(mounts::status), "How far a move is.").sudo(),
+    route(
+        "sys/capabilities",
+        Write,
+        Reads,
+        Now(capabilities::of_token),
+        "What a token may do at paths.",
+    ),
+    route(
+        "sys/capabilities-accessor",
+        Write,
+        Reads,
+        Now(capabilities::of_accessor),
+        "What the token of an accessor may do at paths.",
+    ),
+    route(
+        "sys/capabilities-self",
+        Write,
+        Reads,
+        Now(capabilities::own),
+        "What the caller may do at paths.",
+    ),
+    route(
+        EXPLAIN_PATH,
+        Write,
+        Reads,
+        Now(explain::explain),
+        "Why policies allow or deny something.",
+    ),
+    route(
+        "sys/policies/lint",
+        Write,
+        Reads,
+        Now(policies::lint),
+        "What is doubtful in a policy's text.",
+    ),
+    route("sys/policies/acl", List, Reads, Now(policies::list), "The names of all policies."),
+    route("sys/policies/acl/:name", Read, Reads, Now(policies::read), "A policy's text."),
+    route("sys/policies/acl/:name", Write, WritesRows, Now(policies::write), "Writes a policy."),
+    route("sys/policies/acl/:name", Delete, WritesRows, Now(policies::delete), "Removes a policy."),
+    route("sys/policy", Read, Reads, Now(policies::list_old), "The names of all policies."),
+    route("sys/policy", List, Reads, Now(policies::list_old), "The names of all policies."),
+    route("sys/policy/:name", Read, Reads, Now(policies::read_old), "A policy's text."),
+    route("sys/policy/:name", Write, WritesRows, Now(policies::write), "Writes a policy."),
+    route("sys/policy/:name", Delete, WritesRows, Now(policies::delete), "Removes a policy."),
+    route("sys/audit", Read, ReadsHere, Now(audit::list), "Every audit device.").sudo(),
+    route("sys/audit/*path", Write, WritesRows, Waits(audit::enable), "Enables an audit device.")
+        .sudo(),
+    route(
+        "sys/audit/*path",
+        Delete,
+        WritesRows,
+        Now(audit::disable),
+        "Disables an audit device that was enabled by API.",
+    )
+    .sudo(),
+    route(
+        "sys/audit-hash/*path",
+        Write,
+        Reads,
+        Now(audit::hash),
+        "What a value looks like in the log of an audit device.",
+    )
+    .sudo(),
+    route(
+        "sys/config/auditing/request-headers",
+        Read,
+        Reads,
+        Now(audited_headers::list),
+        "The headers that the audit log may hold.",
+    )
+    .sudo(),
+    route(
+        "sys/config/auditing/request-headers/:name",
+        Read,
+        Reads,
+        Now(audited_headers::read),
+        "Whether a header's values are hidden in the audit log.",
+    )
+    .sudo(),
+    route(
+        "sys/config/auditing/request-headers/:name",
+        Write,
+        WritesRows,
+        Now(audited_headers::write),
+        "Lets the audit log hold a header.",
+    )
+    .sudo(),
+    route(
+        "sys/config/auditing/request-headers/:name",
+        Delete,
+        WritesRows,
+        Now(audited_headers::delete),
+        "Keeps a header out of the audit log.",
+    )
+    .sudo(),
+];

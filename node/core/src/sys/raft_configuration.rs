@@ -1,21 +1,28 @@
 //! `sys/storage/raft/configuration`: the members, as `raft list-peers` wants them.
 
-use conclave_barrier::Transaction;
-use conclave_mount::Response;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::cluster_secrets::{self, BACKUP_PUBLIC_KEY};
-use crate::{Core, Error, Member, MemberHealth};
+use crate::routes::Ask;
+use crate::{Error, Member, MemberHealth, MemberList, Response};
 
-pub(super) async fn read(core: &Core, tx: &mut Transaction) -> Result<Response, Error> {
-    let backup_key = cluster_secrets::get(tx, BACKUP_PUBLIC_KEY)?.unwrap_or_default();
-    let list = core.operator.members().await?;
+pub(super) fn read<'a>(ask: &'a mut Ask<'_>) -> BoxFuture<'a, Result<Response, Error>> {
+    async {
+        let backup_key = cluster_secrets::get(ask.tx, BACKUP_PUBLIC_KEY)?.unwrap_or_default();
+        view(&backup_key, &ask.core.operator.members().await?)
+    }
+    .boxed()
+}
+
+fn view(backup_key: &[u8], list: &MemberList) -> Result<Response, Error> {
     let servers = list.members.iter().map(Server::new).collect();
     Response::json(&View {
         config: Config {
             index: list.index,
             epoch: list.epoch,
-            backup_key: hex::encode(backup_key.as_slice()),
+            backup_key: hex::encode(backup_key),
             servers,
         },
     })

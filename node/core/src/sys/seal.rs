@@ -1,10 +1,15 @@
 //! `sys/seal`: seals the node that was asked.
 
-use conclave_mount::Response;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
-use crate::{Core, Error};
+use crate::routes::Ask;
+use crate::{Error, Response};
 
-pub(super) async fn seal(core: &Core) -> Result<Response, Error> {
-    core.operator.seal().await?;
-    Ok(Response::empty())
+pub(super) fn seal<'a>(ask: &'a mut Ask<'_>) -> BoxFuture<'a, Result<Response, Error>> {
+    async {
+        ask.core.operator.seal().await?;
+        Ok(Response::empty())
+    }
+    .boxed()
 }

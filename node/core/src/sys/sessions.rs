@@ -1,13 +1,11 @@
 //! `sys/sessions/open` and `close`: what request ids are counted in.
 
-use conclave_barrier::Transaction;
 use conclave_mount::fields::{Object, Whole, present};
-use conclave_mount::{Request, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::call::Call;
 use crate::idempotency::{session_owner, stored_session};
-use crate::{Core, Error};
+use crate::routes::Ask;
+use crate::{Error, Response};
 
 /// How long a session lives without a request, where nobody says.
 const TTL_MS_DEFAULT: u64 = 600_000;
@@ -18,13 +16,9 @@ const TTL_MS_MAX: u64 = 3_600_000;
 const SESSION_BYTES: usize = 16;
 
 /// Opens a session for the caller's token.
-pub(super) fn open(
-    core: &Core,
-    call: &Call<'_>,
-    request: &Request,
-    tx: &mut Transaction,
-) -> Result<Response, Error> {
-    let Object(OpenBody { ttl_ms }) = request.parse()?;
+pub(super) fn open(ask: &mut Ask<'_>) -> Result<Response, Error> {
+    let core = ask.core;
+    let Object(OpenBody { ttl_ms }) = ask.request.parse()?;
     let ttl_ms = match ttl_ms.map_or(0, |Whole(ttl_ms)| ttl_ms) {
         0 => TTL_MS_DEFAULT,
         ttl_ms @ TTL_MS_MIN..=TTL_MS_MAX => ttl_ms,
@@ -35,23 +29,19 @@ pub(super) fn open(
         }
     };
     let session: [u8; SESSION_BYTES] = core.ports.random();
-    let stored = stored_session(&core.barrier, &session, call.token);
-    tx.open_session(stored, session_owner(&core.barrier, call.token), ttl_ms);
+    let stored = stored_session(&core.barrier, &session, ask.token);
+    ask.tx.open_session(stored, session_owner(&core.barrier, ask.token), ttl_ms);
     Response::json(&OpenView { session: hex::encode(session), ttl_ms })
 }
 
 /// Closes a session of the caller's token; no error where it is over already.
-pub(super) fn close(
-    core: &Core,
-    call: &Call<'_>,
-    request: &Request,
-    tx: &mut Transaction,
-) -> Result<Response, Error> {
-    let Object(CloseBody { session }) = request.parse()?;
+pub(super) fn close(ask: &mut Ask<'_>) -> Result<Response, Error> {
+    let core = ask.core;
+    let Object(CloseBody { session }) = ask.request.parse()?;
     let session: Option<Vec<u8>> = hex::decode(session).ok().filter(|s| s.len() == SESSION_BYTES);
     let session = session
         .ok_or_else(|| Error::invalid("'session' must be what 'sys/sessions/open' answered"))?;
-    tx.close_session(stored_session(&core.barrier, &session, call.token));
+    ask.tx.close_session(stored_session(&core.barrier, &session, ask.token));
     Ok(Response::empty())
 }
 

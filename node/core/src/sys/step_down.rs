@@ -1,10 +1,15 @@
 //! `sys/step-down`: the leader hands over to another voter.
 
-use conclave_mount::Response;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
-use crate::{Core, Error};
+use crate::routes::Ask;
+use crate::{Error, Response};
 
-pub(super) async fn step_down(core: &Core) -> Result<Response, Error> {
-    core.operator.step_down().await?;
-    Ok(Response::empty())
+pub(super) fn step_down<'a>(ask: &'a mut Ask<'_>) -> BoxFuture<'a, Result<Response, Error>> {
+    async {
+        ask.core.operator.step_down().await?;
+        Ok(Response::empty())
+    }
+    .boxed()
 }

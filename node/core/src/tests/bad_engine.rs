@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conclave_mount::{
-    Engine, EngineError, Request as MountRequest, Response as MountResponse, Route, Storage,
+    Engine, EngineError, MountOptions, Request as MountRequest, Response as MountResponse, Route,
+    Storage,
 };
 use futures::future::BoxFuture;
 use serde_json::json;
@@ -20,11 +21,11 @@ impl Engine for WritesAndFails {
         "kv"
     }
 
-    fn routes(&self) -> &'static [Route] {
+    fn routes(&self, _: &MountOptions) -> &'static [Route] {
         &[]
     }
 
-    fn access(&self, operation: Operation, _: &str) -> Access {
+    fn access(&self, _: &MountOptions, operation: Operation, _: &str) -> Access {
         if operation == Operation::Write { Access::Write } else { Access::Read }
     }
 

@@ -1,13 +1,14 @@
-//! `data/*path`: reading a version and writing the next one.
+//! `data/*path`: reading a version, writing and patching the next one.
 
 use bytes::Bytes;
+use conclave_mount::fields::{Object, Whole, present, query_whole};
 use conclave_mount::{EngineError, ErrorCode, Request, Response, Storage};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::merge;
 use super::record::{ConfigRecord, NameRecord, VersionMetadata};
-use crate::time::format_time;
-use conclave_mount::fields::{Object, Whole, present, query_whole};
+use super::view::VersionView;
 
 /// Reads the version that `?version=` names, or the newest.
 pub(super) fn read(
@@ -19,11 +20,12 @@ pub(super) fn read(
     let record = NameRecord::load(storage, name)?.ok_or_else(EngineError::not_found)?;
     let version = record.version(number).ok_or_else(EngineError::not_found)?;
     if !version.is_readable(request.now_ms) {
-        let data = compose(b"null", &record, version)?;
+        let data = compose("data", b"null", &record, version)?;
         return Err(EngineError::not_found().with_data(data));
     }
     let data = record.data(storage, version.number)?;
-    Ok(Response { data: Some(compose(&data, &record, version)?), warnings: Vec::new() })
+    let data = compose("data", &data, &record, version)?;
+    Ok(Response { data: Some(data), ..Response::default() })
 }
 
 /// Writes the next version.
@@ -32,18 +34,35 @@ pub(super) fn write(
     name: &str,
     storage: &mut dyn Storage,
 ) -> Result<Response, EngineError> {
-    let Object(body): Object<WriteBody<'_>> = request.parse()?;
-    let data = body.data.ok_or_else(|| EngineError::invalid("no data provided"))?.get().trim();
-    if !data.starts_with('{') {
-        return Err(EngineError::invalid("'data' must be a JSON object of names and values"));
-    }
-    let cas = body.options.and_then(|Object(options)| options.cas);
+    let body = Body::parse(request)?;
     let config = ConfigRecord::load(storage)?;
     let mut record = NameRecord::load(storage, name)?
         .unwrap_or_else(|| NameRecord::new(&request.unique, request.now_ms));
-    check_cas(cas, &config, &record)?;
-    let data = Bytes::copy_from_slice(data.as_bytes());
-    let version = record.add_version(storage, &config, data, request.now_ms)?;
+    check_cas(body.cas, &config, &record)?;
+    let data = Bytes::copy_from_slice(body.data.get().trim().as_bytes());
+    let version = record.add_version(storage, &config, data, &request.caller, request.now_ms)?;
+    record.store(storage, name)?;
+    Response::json(&VersionView::new(&record, &version))
+}
+
+/// Writes the next version as a change of the newest, which must be readable.
+pub(super) fn patch(
+    request: &Request,
+    name: &str,
+    storage: &mut dyn Storage,
+) -> Result<Response, EngineError> {
+    let body = Body::parse(request)?;
+    let mut record = NameRecord::load(storage, name)?.ok_or_else(EngineError::not_found)?;
+    let config = ConfigRecord::load(storage)?;
+    check_cas(body.cas, &config, &record)?;
+    let newest = *record.version(0).ok_or_else(EngineError::not_found)?;
+    if !newest.is_readable(request.now_ms) {
+        let metadata = Response::json(&VersionView::new(&record, &newest))?;
+        return Err(EngineError::not_found().with_data(metadata.data.unwrap_or_default()));
+    }
+    let before = record.data(storage, newest.number)?;
+    let data = merge::apply(&before, body.data)?;
+    let version = record.add_version(storage, &config, data, &request.caller, request.now_ms)?;
     record.store(storage, name)?;
     Response::json(&VersionView::new(&record, &version))
 }
@@ -55,9 +74,7 @@ fn check_cas(
     record: &NameRecord,
 ) -> Result<(), EngineError> {
     let message = match cas {
-        Some(Whole(expected)) if expected != record.current_version => {
-            "check-and-set parameter did not match the current version"
-        }
+        Some(Whole(expected)) if expected != record.current_version => CAS_MISMATCH,
         None if config.cas_required || record.cas_required => {
             "check-and-set parameter required for this call"
         }
@@ -68,15 +85,35 @@ fn check_cas(
 
 /// `{"data": …, "metadata": {…}}`. The data was checked when it was written and goes out as the
 /// bytes it came in, without being parsed again.
-fn compose(
+pub(super) fn compose(
+    field: &str,
     data: &[u8],
     record: &NameRecord,
     version: &VersionMetadata,
 ) -> Result<Bytes, EngineError> {
     let metadata = serde_json::to_vec(&VersionView::new(record, version))
         .map_err(|_| EngineError::internal("version metadata cannot be written as JSON"))?;
-    let parts: [&[u8]; 5] = [b"{\"data\":", data, b",\"metadata\":", &metadata, b"}"];
+    let field = field.as_bytes();
+    let parts: [&[u8]; 7] = [b"{\"", field, b"\":", data, b",\"metadata\":", &metadata, b"}"];
     Ok(parts.concat().into())
+}
+
+/// What a write and a patch have in common.
+struct Body<'a> {
+    /// A JSON object.
+    data: &'a RawValue,
+    cas: Option<Whole>,
+}
+
+impl<'a> Body<'a> {
+    fn parse(request: &'a Request) -> Result<Self, EngineError> {
+        let Object(body): Object<WriteBody<'_>> = request.parse()?;
+        let data = body.data.ok_or_else(|| EngineError::invalid("no data provided"))?;
+        if !data.get().trim().starts_with('{') {
+            return Err(EngineError::invalid("'data' must be a JSON object of names and values"));
+        }
+        Ok(Self { data, cas: body.options.and_then(|Object(options)| options.cas) })
+    }
 }
 
 #[derive(Deserialize)]
@@ -94,24 +131,5 @@ struct WriteOptions {
     cas: Option<Whole>,
 }
 
-/// A version's metadata as clients see it.
-#[derive(Serialize)]
-struct VersionView<'a> {
-    created_time: String,
-    custom_metadata: Option<&'a std::collections::BTreeMap<String, String>>,
-    deletion_time: String,
-    destroyed: bool,
-    version: u64,
-}
-
-impl<'a> VersionView<'a> {
-    fn new(record: &'a NameRecord, version: &VersionMetadata) -> Self {
-        Self {
-            created_time: format_time(version.created_ms),
-            custom_metadata: record.custom_metadata_or_null(),
-            deletion_time: format_time(version.deletion_ms),
-            destroyed: version.destroyed,
-            version: version.number,
-        }
-    }
-}
+/// In the words that clients compare with.
+pub(super) const CAS_MISMATCH: &str = "check-and-set parameter did not match the current version";

@@ -23,7 +23,8 @@ pub(super) fn versions(
     mark(request, name, Some(parse_versions(request)?), storage)
 }
 
-/// No numbers stand for the newest version. Names and versions that are not there, and versions that went before, are no error.
+/// No numbers stand for the newest version. Names and versions that are not there, and versions that
+/// went before, are no error.
 fn mark(
     request: &Request,
     name: &str,
@@ -32,14 +33,16 @@ fn mark(
 ) -> Result<Response, EngineError> {
     let Some(mut record) = NameRecord::load(storage, name)? else { return Ok(Response::empty()) };
     let before = record.clone();
+    let by = record.actor(&request.caller);
     for number in numbers.unwrap_or_else(|| vec![record.current_version]) {
         if let Some(version) = record.version_mut(number)
             && version.is_readable(request.now_ms)
         {
             version.deletion_ms = request.now_ms;
+            version.deleted_by = by;
         }
     }
-    if record != before {
+    if record.versions != before.versions {
         record.store(storage, name)?;
     }
     Ok(Response::empty())

@@ -14,15 +14,17 @@ pub(super) fn versions(
     let numbers = parse_versions(request)?;
     let Some(mut record) = NameRecord::load(storage, name)? else { return Ok(Response::empty()) };
     let before = record.clone();
+    let by = record.actor(&request.caller);
     for number in numbers {
         if let Some(version) = record.version_mut(number)
             && !version.destroyed
         {
             version.destroyed = true;
+            version.destroyed_by = by;
             record.remove_data(storage, number)?;
         }
     }
-    if record != before {
+    if record.versions != before.versions {
         record.store(storage, name)?;
     }
     Ok(Response::empty())

@@ -12,8 +12,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use conclave_mount::{EngineError, Storage};
+use conclave_mount::{Caller, EngineError, Storage};
 use prost::Message;
+
+use super::attribution::{self, Actor, ActorIndex};
 
 /// How many versions a name keeps where neither it nor its mount says.
 const VERSIONS_DEFAULT: u64 = 10;
@@ -40,6 +42,12 @@ pub(super) struct ConfigRecord {
     /// 0 for never.
     #[prost(uint64, tag = "3")]
     pub(super) delete_version_after_ms: u64,
+    /// Whether every change of metadata must carry `metadata_cas`.
+    #[prost(bool, tag = "4")]
+    pub(super) metadata_cas_required: bool,
+    /// Whether no version goes by itself, whatever its name says.
+    #[prost(bool, tag = "5")]
+    pub(super) never_deletes: bool,
 }
 
 /// What is known about a name.
@@ -75,6 +83,18 @@ pub(super) struct NameRecord {
     /// Ascending by number, without gaps.
     #[prost(message, repeated, tag = "10")]
     pub(super) versions: Vec<VersionMetadata>,
+    /// Everybody whom this record names.
+    #[prost(message, repeated, tag = "11")]
+    pub(super) actors: Vec<Actor>,
+    /// Who changed the name last.
+    #[prost(uint32, tag = "12")]
+    pub(super) updated_by: ActorIndex,
+    /// How often the metadata was written. Never goes back.
+    #[prost(uint64, tag = "13")]
+    pub(super) metadata_version: u64,
+    /// Whether every change of metadata must carry `metadata_cas`.
+    #[prost(bool, tag = "14")]
+    pub(super) metadata_cas_required: bool,
 }
 
 /// What is known about one version.
@@ -92,10 +112,20 @@ pub(super) struct VersionMetadata {
     /// Whether its data is gone for good.
     #[prost(bool, tag = "4")]
     pub(super) destroyed: bool,
+    /// Who wrote it.
+    #[prost(uint32, tag = "5")]
+    pub(super) created_by: ActorIndex,
+    /// Who deleted it; 0 also where its time came.
+    #[prost(uint32, tag = "6")]
+    pub(super) deleted_by: ActorIndex,
+    /// Who removed its data.
+    #[prost(uint32, tag = "7")]
+    pub(super) destroyed_by: ActorIndex,
 }
 
-/// One version's data.
+/// One version's data. It has no `Debug`: it is secret.
 #[derive(Clone, PartialEq, Eq, Message)]
+#[prost(skip_debug)]
 pub(super) struct VersionRecord {
     /// A JSON object, byte for byte as the client sent it.
     #[prost(bytes = "bytes", tag = "1")]
@@ -123,12 +153,38 @@ impl NameRecord {
         }
     }
 
+    /// Notes that `caller` changes the name now.
+    pub(super) fn touch(&mut self, caller: &Caller, now_ms: u64) -> ActorIndex {
+        self.updated_ms = now_ms;
+        self.updated_by = self.actor(caller);
+        self.updated_by
+    }
+
+    /// The index that stands for `caller` in this record.
+    pub(super) fn actor(&mut self, caller: &Caller) -> ActorIndex {
+        attribution::note(&mut self.actors, caller)
+    }
+
     pub(super) fn load(storage: &mut dyn Storage, name: &str) -> Result<Option<Self>, EngineError> {
         load(storage, &name_path(name))
     }
 
-    pub(super) fn store(&self, storage: &mut dyn Storage, name: &str) -> Result<(), EngineError> {
+    /// Writes it at its name, without anybody whom no version names any more.
+    pub(super) fn store(
+        &mut self,
+        storage: &mut dyn Storage,
+        name: &str,
+    ) -> Result<(), EngineError> {
+        let versions = self.versions.iter_mut().flat_map(|version| {
+            [&mut version.created_by, &mut version.deleted_by, &mut version.destroyed_by]
+        });
+        attribution::retain(&mut self.actors, versions.chain([&mut self.updated_by]));
         Ok(storage.put(&name_path(name), self.encode_to_vec().into())?)
+    }
+
+    /// Takes the name away and leaves the versions where they are.
+    pub(super) fn forget(storage: &mut dyn Storage, name: &str) -> Result<(), EngineError> {
+        Ok(storage.delete(&name_path(name))?)
     }
 
     /// Removes the name and every version it has.
@@ -136,7 +192,7 @@ impl NameRecord {
         for version in &self.versions {
             self.remove_data(storage, version.number)?;
         }
-        Ok(storage.delete(&name_path(name))?)
+        Self::forget(storage, name)
     }
 
     /// What is known about the version `number`; about the newest for 0.
@@ -164,21 +220,42 @@ impl NameRecord {
         storage: &mut dyn Storage,
         config: &ConfigRecord,
         data: Bytes,
+        caller: &Caller,
         now_ms: u64,
     ) -> Result<VersionMetadata, EngineError> {
         let version = VersionMetadata {
             number: self.current_version + 1,
             created_ms: now_ms,
             deletion_ms: self.deletion_ms(config, now_ms),
-            destroyed: false,
+            created_by: self.touch(caller, now_ms),
+            ..VersionMetadata::default()
         };
-        let row = VersionRecord { data }.encode_to_vec();
-        storage.put(&self.data_path(version.number)?, row.into())?;
+        self.put_data(storage, version.number, data)?;
         self.current_version = version.number;
-        self.updated_ms = now_ms;
         self.versions.push(version);
         self.give_up_oldest(storage, config)?;
         Ok(version)
+    }
+
+    /// Writes a version's data.
+    pub(super) fn put_data(
+        &self,
+        storage: &mut dyn Storage,
+        number: u64,
+        data: Bytes,
+    ) -> Result<(), EngineError> {
+        let row = VersionRecord { data }.encode_to_vec();
+        Ok(storage.put(&self.data_path(number)?, row.into())?)
+    }
+
+    /// Gives the record an object of its own: the `index`th that this request makes.
+    pub(super) fn separate(&mut self, unique: &[u8; 16], index: u16) {
+        let mut id = [0; OBJECT_ID_BYTES];
+        id.copy_from_slice(&unique[..OBJECT_ID_BYTES]);
+        let [high, low] = index.to_be_bytes();
+        id[OBJECT_ID_BYTES - 2] ^= high;
+        id[OBJECT_ID_BYTES - 1] ^= low;
+        self.object_id = Bytes::copy_from_slice(&id);
     }
 
     /// The data of a version that is neither deleted nor destroyed.
@@ -221,8 +298,12 @@ impl NameRecord {
         Ok(())
     }
 
-    /// When a version written now is to go by itself: the sooner of the name's and the mount's.
+    /// When a version written now is to go by itself: the sooner of the name's and the mount's,
+    /// unless the mount says never.
     fn deletion_ms(&self, config: &ConfigRecord, now_ms: u64) -> u64 {
+        if config.never_deletes {
+            return 0;
+        }
         [self.delete_version_after_ms, config.delete_version_after_ms]
             .into_iter()
             .filter(|after_ms| *after_ms > 0)

@@ -1,134 +1,42 @@
+mod attribution;
+mod listing;
+mod model;
+mod patch;
+mod transfer;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use conclave_mount::{
-    Engine, EngineError, Entry, ErrorCode, ListPage, Operation, Request, Response, Storage,
-    StorageError,
-};
+use conclave_mount::testing::{self, CANARY, wrong_bodies};
+use conclave_mount::{EngineError, ErrorCode, Operation};
 use futures::FutureExt;
-use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Value, json};
 
 use super::Kv;
+use super::attribution::Actor;
 use super::record::{ConfigRecord, NameRecord, VERSIONS_MAX, VersionMetadata, VersionRecord};
+use conclave_mount::Engine;
 
-const START_MS: u64 = 1_521_685_466_945;
+type Mount = testing::Mount<Kv>;
 
-/// Rows in memory, with the order that the real ones have.
-#[derive(Default, Clone)]
-struct Rows {
-    rows: BTreeMap<String, Bytes>,
-    reads: usize,
+fn mount() -> Mount {
+    Mount::new(Kv::new(), &[("version", "2")])
 }
 
-impl Storage for Rows {
-    fn get(&mut self, path: &str) -> Result<Option<Entry>, StorageError> {
-        self.reads += 1;
-        let row = self.rows.get(path);
-        Ok(row.map(|value| Entry { value: value.clone(), revision: 1 }))
-    }
-
-    fn put(&mut self, path: &str, value: Bytes) -> Result<(), StorageError> {
-        assert!(!path.is_empty() && path.split('/').all(|segment| !segment.is_empty()), "{path}");
-        self.rows.insert(path.to_owned(), value);
-        Ok(())
-    }
-
-    fn delete(&mut self, path: &str) -> Result<(), StorageError> {
-        self.rows.remove(path);
-        Ok(())
-    }
-
-    fn list(
-        &mut self,
-        path: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<ListPage, StorageError> {
-        assert!(!path.ends_with('/'), "{path}");
-        let prefix = format!("{path}/");
-        let mut names: Vec<String> = Vec::new();
-        for row in self.rows.keys().filter_map(|row| row.strip_prefix(&prefix)) {
-            names.push(match row.split_once('/') {
-                Some((directory, _)) => format!("{directory}/"),
-                None => row.to_owned(),
-            });
-        }
-        names.sort();
-        names.dedup();
-        names.retain(|name| after.is_none_or(|after| name.as_str() > after));
-        let more = names.len() > limit;
-        names.truncate(limit);
-        Ok(ListPage { names, more })
-    }
+/// What tests say often.
+trait Kv2 {
+    fn put(&mut self, name: &str, value: u64) -> Result<Value, EngineError>;
+    fn value(&mut self, name: &str, version: &str) -> Result<u64, ErrorCode>;
 }
 
-/// A mount, and a clock that moves a second with each request.
-struct Mount {
-    rows: Rows,
-    now_ms: u64,
-}
-
-impl Mount {
-    fn new() -> Self {
-        Self { rows: Rows::default(), now_ms: START_MS }
-    }
-
-    fn call_raw(
-        &mut self,
-        operation: Operation,
-        path: &str,
-        body: &[u8],
-        query: &[(&str, &str)],
-    ) -> Result<Response, EngineError> {
-        let mut unique = [7; 16];
-        unique[..8].copy_from_slice(&self.now_ms.to_be_bytes());
-        let request = Request {
-            operation,
-            path: path.to_owned(),
-            body: Bytes::copy_from_slice(body),
-            query: query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            now_ms: self.now_ms,
-            unique,
-        };
-        self.now_ms += 1000;
-        let mut rows = self.rows.clone();
-        let answer = Kv::new()
-            .handle(&request, &mut rows)
-            .now_or_never()
-            .expect("the engine waits for nothing");
-        if answer.is_ok() {
-            self.rows = rows;
-        }
-        answer
-    }
-
-    fn call(
-        &mut self,
-        operation: Operation,
-        path: &str,
-        body: &Value,
-    ) -> Result<Value, EngineError> {
-        let response = self.call_raw(operation, path, body.to_string().as_bytes(), &[])?;
-        Ok(response.data.map_or(Value::Null, |data| serde_json::from_slice(&data).unwrap()))
-    }
-
-    fn write(&mut self, path: &str, body: &Value) -> Result<Value, EngineError> {
-        self.call(Operation::Write, path, body)
-    }
-
+impl Kv2 for Mount {
     fn put(&mut self, name: &str, value: u64) -> Result<Value, EngineError> {
         self.write(&format!("data/{name}"), &json!({"data": {"value": value}}))
     }
 
-    fn get(&mut self, path: &str, query: &[(&str, &str)]) -> Result<Value, EngineError> {
-        let response = self.call_raw(Operation::Read, path, b"", query)?;
-        Ok(serde_json::from_slice(&response.data.unwrap()).unwrap())
-    }
-
     fn value(&mut self, name: &str, version: &str) -> Result<u64, ErrorCode> {
-        let answer = self.get(&format!("data/{name}"), &[("version", version)]);
+        let answer = self.read(&format!("data/{name}"), &[("version", version)]);
         answer.map(|v| v["data"]["value"].as_u64().unwrap()).map_err(|error| error.code)
     }
 }
@@ -139,7 +47,7 @@ fn code<T: std::fmt::Debug>(answer: Result<T, EngineError>) -> ErrorCode {
 
 #[test]
 fn a_secret_is_written_and_read() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     let written = mount.put("app", 1).unwrap();
     let expected = json!({
         "created_time": "2018-03-22T02:24:26.945Z",
@@ -149,13 +57,13 @@ fn a_secret_is_written_and_read() {
         "version": 1,
     });
     assert_eq!(written, expected);
-    let read = mount.get("data/app", &[]).unwrap();
+    let read = mount.read("data/app", &[]).unwrap();
     assert_eq!(read, json!({"data": {"value": 1}, "metadata": expected}));
 }
 
 #[test]
 fn data_comes_back_byte_for_byte() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     let body =
         br#"{"options":{}, "data": {"n": 1.000000000000000000001, "a" : [ ],"e":"\u0041"} }"#;
     mount.call_raw(Operation::Write, "data/app", body, &[]).unwrap();
@@ -167,16 +75,9 @@ fn data_comes_back_byte_for_byte() {
 
 #[test]
 fn a_read_takes_two_rows() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.put("a/b/c", 1).unwrap();
-    let request = Request {
-        operation: Operation::Read,
-        path: "data/a/b/c".into(),
-        body: Bytes::new(),
-        query: BTreeMap::new(),
-        now_ms: START_MS,
-        unique: [0; 16],
-    };
+    let request = mount.request(Operation::Read, "data/a/b/c", b"", &[]);
     mount.rows.reads = 0;
     Kv::new().handle(&request, &mut mount.rows).now_or_never().unwrap().unwrap();
     assert_eq!(mount.rows.reads, 2);
@@ -184,7 +85,7 @@ fn a_read_takes_two_rows() {
 
 #[test]
 fn check_and_set_compares_with_the_current_version() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     let mut cas = |cas: Value| {
         mount.write("data/app", &json!({"data": {"value": 1}, "options": {"cas": cas}}))
     };
@@ -202,7 +103,7 @@ fn check_and_set_compares_with_the_current_version() {
 
 #[test]
 fn check_and_set_counts_deleted_versions() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.put("app", 1).unwrap();
     mount.call(Operation::Delete, "data/app", &json!({})).unwrap();
     let body = json!({"data": {"value": 2}, "options": {"cas": 0}});
@@ -214,7 +115,7 @@ fn check_and_set_counts_deleted_versions() {
 #[test]
 fn check_and_set_can_be_required() {
     let required = "check-and-set parameter required for this call";
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.write("config", &json!({"cas_required": true})).unwrap();
     assert_eq!(mount.put("app", 1).unwrap_err().message, required);
     mount.write("config", &json!({"cas_required": "false"})).unwrap();
@@ -226,10 +127,10 @@ fn check_and_set_can_be_required() {
 
 #[test]
 fn a_deleted_version_answers_404_with_its_metadata_and_comes_back() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.put("app", 1).unwrap();
     mount.call(Operation::Delete, "data/app", &json!({})).unwrap();
-    let error = mount.get("data/app", &[]).unwrap_err();
+    let error = mount.read("data/app", &[]).unwrap_err();
     assert_eq!((error.code, error.message.as_str()), (ErrorCode::NotFound, ""));
     let body: Value = serde_json::from_slice(&error.data.unwrap()).unwrap();
     assert_eq!(body["data"], Value::Null);
@@ -241,7 +142,7 @@ fn a_deleted_version_answers_404_with_its_metadata_and_comes_back() {
 
 #[test]
 fn versions_are_deleted_by_number() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     for value in 1..=3 {
         mount.put("app", value).unwrap();
     }
@@ -255,12 +156,12 @@ fn versions_are_deleted_by_number() {
 /// THREATS row 106: what was destroyed is never readable again, whatever is tried.
 #[test]
 fn row_106_a_destroyed_version_never_comes_back() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.put("app", 1).unwrap();
     mount.put("app", 2).unwrap();
     mount.write("destroy/app", &json!({"versions": ["1"]})).unwrap();
     mount.write("undelete/app", &json!({"versions": [1]})).unwrap();
-    let error = mount.get("data/app", &[("version", "1")]).unwrap_err();
+    let error = mount.read("data/app", &[("version", "1")]).unwrap_err();
     let body: Value = serde_json::from_slice(&error.data.unwrap()).unwrap();
     assert_eq!(body["metadata"]["destroyed"], true);
     assert_eq!(mount.value("app", "2"), Ok(2));
@@ -270,7 +171,7 @@ fn row_106_a_destroyed_version_never_comes_back() {
 
 #[test]
 fn only_the_newest_versions_are_kept() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     for value in 1..=12 {
         mount.put("app", value).unwrap();
     }
@@ -278,7 +179,7 @@ fn only_the_newest_versions_are_kept() {
     assert_eq!(mount.value("app", "3"), Ok(3));
     mount.write("metadata/app", &json!({"max_versions": 2})).unwrap();
     mount.put("app", 13).unwrap();
-    let metadata = mount.get("metadata/app", &[]).unwrap();
+    let metadata = mount.read("metadata/app", &[]).unwrap();
     assert_eq!(metadata["oldest_version"], 12);
     assert_eq!(metadata["current_version"], 13);
     let kept: Vec<_> = metadata["versions"].as_object().unwrap().keys().collect();
@@ -288,7 +189,7 @@ fn only_the_newest_versions_are_kept() {
 
 #[test]
 fn metadata_tells_all_but_data() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.put("app", 1).unwrap();
     let settings = json!({
         "custom_metadata": {"owner": "team"},
@@ -299,10 +200,12 @@ fn metadata_tells_all_but_data() {
     let expected = json!({
         "cas_required": false,
         "created_time": "2018-03-22T02:24:26.945Z",
+        "current_metadata_version": 1,
         "current_version": 1,
         "custom_metadata": {"owner": "team"},
         "delete_version_after": "3h25m19s",
         "max_versions": 5,
+        "metadata_cas_required": false,
         "oldest_version": 0,
         "updated_time": "2018-03-22T02:24:27.945Z",
         "versions": {"1": {
@@ -311,14 +214,14 @@ fn metadata_tells_all_but_data() {
             "destroyed": false,
         }},
     });
-    assert_eq!(mount.get("metadata/app", &[]).unwrap(), expected);
-    let read = mount.get("data/app", &[]).unwrap();
+    assert_eq!(mount.read("metadata/app", &[]).unwrap(), expected);
+    let read = mount.read("data/app", &[]).unwrap();
     assert_eq!(read["metadata"]["custom_metadata"], json!({"owner": "team"}));
 }
 
 #[test]
 fn a_version_goes_by_itself_at_its_time() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.write("config", &json!({"delete_version_after": 10})).unwrap();
     mount.write("metadata/app", &json!({"delete_version_after": "5s"})).unwrap();
     let written = mount.put("app", 1).unwrap();
@@ -330,19 +233,19 @@ fn a_version_goes_by_itself_at_its_time() {
 
 #[test]
 fn removing_a_name_removes_every_version() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.put("app", 1).unwrap();
     mount.put("app", 2).unwrap();
     mount.call(Operation::Delete, "metadata/app", &json!({})).unwrap();
     assert!(mount.rows.rows.is_empty());
-    assert_eq!(code(mount.get("metadata/app", &[])), ErrorCode::NotFound);
+    assert_eq!(code(mount.read("metadata/app", &[])), ErrorCode::NotFound);
     assert_eq!(mount.put("app", 3).unwrap()["version"], 1);
     assert_eq!(mount.value("app", "2"), Err(ErrorCode::NotFound));
 }
 
 #[test]
 fn what_is_not_there_is_deleted_without_an_error() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     for (operation, path) in [
         (Operation::Delete, "data/app"),
         (Operation::Delete, "metadata/app"),
@@ -356,48 +259,35 @@ fn what_is_not_there_is_deleted_without_an_error() {
 }
 
 #[test]
-fn names_are_listed_by_directory() {
-    let mut mount = Mount::new();
-    for name in ["a", "a/b", "a/c/d", "z"] {
-        mount.put(name, 1).unwrap();
-    }
-    let mut list = |path: &str, query: &[(&str, &str)]| {
-        let response = mount.call_raw(Operation::List, path, b"", query)?;
-        let keys: Value = serde_json::from_slice(&response.data.unwrap()).unwrap();
-        Ok::<_, EngineError>((keys["keys"].clone(), response.warnings.len()))
-    };
-    assert_eq!(list("metadata/", &[]).unwrap(), (json!(["a", "a/", "z"]), 0));
-    assert_eq!(list("metadata/a/", &[]).unwrap(), (json!(["b", "c/"]), 0));
-    assert_eq!(list("metadata/", &[("limit", "1")]).unwrap(), (json!(["a"]), 1));
-    assert_eq!(list("metadata/", &[("after", "a/")]).unwrap(), (json!(["z"]), 0));
-    assert_eq!(code(list("metadata/none/", &[])), ErrorCode::NotFound);
-    for limit in ["0", "-1", "1e30", "", "100001"] {
-        assert_eq!(code(list("metadata/", &[("limit", limit)])), ErrorCode::InvalidRequest);
-    }
-}
-
-#[test]
 fn the_mount_has_settings() {
-    let mut mount = Mount::new();
-    let expected = json!({"cas_required": false, "delete_version_after": "0s", "max_versions": 0});
-    assert_eq!(mount.get("config", &[]).unwrap(), expected);
+    let mut mount = mount();
+    let expected = json!({
+        "cas_required": false,
+        "delete_version_after": "0s",
+        "max_versions": 0,
+        "metadata_cas_required": false,
+    });
+    assert_eq!(mount.read("config", &[]).unwrap(), expected);
     mount.write("config", &json!({"max_versions": 3})).unwrap();
-    assert_eq!(mount.get("config", &[]).unwrap()["max_versions"], 3);
+    assert_eq!(mount.read("config", &[]).unwrap()["max_versions"], 3);
     let above = json!({"max_versions": VERSIONS_MAX + 1});
     assert_eq!(code(mount.write("config", &above)), ErrorCode::InvalidRequest);
 }
 
 #[test]
 fn wrong_paths_and_operations_are_told_apart() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     for path in ["app", "data", "dat/app", "config/x", ""] {
-        let error = mount.get(path, &[]).unwrap_err();
+        let error = mount.read(path, &[]).unwrap_err();
         assert_eq!(error.code, ErrorCode::NotFound, "{path}");
         assert!(error.message.contains("'data/'"), "{path}");
     }
     for (operation, path) in [
         (Operation::List, "data/app/"),
-        (Operation::Patch, "data/app"),
+        (Operation::Patch, "config"),
+        (Operation::Read, "move/app"),
+        (Operation::List, "subkeys/app/"),
+        (Operation::Write, "detailed-metadata/app"),
         (Operation::Read, "delete/app"),
         (Operation::Delete, "config"),
     ] {
@@ -408,7 +298,7 @@ fn wrong_paths_and_operations_are_told_apart() {
 
 #[test]
 fn data_must_be_an_object() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     for body in [json!({}), json!({"data": null}), json!({"value": 1})] {
         assert_eq!(mount.write("data/app", &body).unwrap_err().message, "no data provided");
     }
@@ -425,68 +315,51 @@ fn data_must_be_an_object() {
 /// what was sent.
 #[test]
 fn row_055_wrong_types_are_refused_without_an_echo() {
-    let canary = "canary-5d41402abc4b2a76";
-    let fields = [
-        ("data/app", "data"),
-        ("data/app", "options"),
-        ("data/app", "options.cas"),
-        ("delete/app", "versions"),
-        ("undelete/app", "versions"),
-        ("destroy/app", "versions"),
-        ("config", "max_versions"),
-        ("config", "cas_required"),
-        ("config", "delete_version_after"),
-        ("metadata/app", "max_versions"),
-        ("metadata/app", "cas_required"),
-        ("metadata/app", "delete_version_after"),
-        ("metadata/app", "custom_metadata"),
+    use Operation::{Patch, Write};
+    let metadata = [
+        "max_versions",
+        "cas_required",
+        "delete_version_after",
+        "custom_metadata",
+        "metadata_cas",
+        "metadata_cas_required",
     ];
-    let huge = format!("1{}", "0".repeat(400));
-    let values: Vec<Value> = vec![
-        json!(null),
-        json!(-1),
-        json!(u64::MAX),
-        json!(1.5),
-        json!(true),
-        json!(canary),
-        json!([canary]),
-        json!([null]),
-        json!([[canary]]),
-        json!({canary: canary}),
-        json!({"cas": {canary: canary}}),
-        json!({"k": null}),
-        json!(canary.repeat(1000)),
+    let config = ["max_versions", "cas_required", "delete_version_after", "metadata_cas_required"];
+    let transfer = ["to", "recursive", "cas"];
+    let routes: [(Operation, &str, &[&str]); 10] = [
+        (Write, "data/app", &["data", "options"]),
+        (Patch, "data/app", &["data", "options"]),
+        (Write, "delete/app", &["versions"]),
+        (Write, "undelete/app", &["versions"]),
+        (Write, "destroy/app", &["versions"]),
+        (Write, "config", &config),
+        (Write, "metadata/app", &metadata),
+        (Patch, "metadata/app", &metadata),
+        (Write, "move/app", &transfer),
+        (Write, "copy/app", &transfer),
     ];
-    for (path, field) in fields {
-        let bodies = values.iter().map(|value| match field {
-            "options.cas" => json!({"data": {}, "options": {"cas": value}}).to_string(),
-            "options" => json!({"data": {}, "options": value}).to_string(),
-            _ => json!({field: value}).to_string(),
-        });
-        let raw = [
-            format!("{{\"{field}\":{huge}}}"),
-            format!("{{\"{field}\":\"{canary}"),
-            format!("{{\"{field}\":{canary}}}"),
-            format!("{{\"{field}\":1,\"{field}\":\"{canary}\"}}"),
-            format!("[\"{canary}\"]"),
-            format!("\"{canary}\""),
-        ];
-        for body in bodies.chain(raw) {
-            let mut mount = Mount::new();
+    for (operation, path, fields) in routes {
+        let mut bodies = wrong_bodies(fields);
+        if path == "data/app" {
+            let inside = |body: String| format!("{{\"data\":{{}},\"options\":{body}}}");
+            bodies.extend(wrong_bodies(&["cas"]).into_iter().map(inside));
+        }
+        for body in bodies {
+            let mut mount = mount();
             mount.put("app", 1).unwrap();
-            let Err(error) = mount.call_raw(Operation::Write, path, body.as_bytes(), &[]) else {
+            let Err(error) = mount.call_raw(operation, path, body.as_bytes(), &[]) else {
                 continue;
             };
             let fine = matches!(error.code, ErrorCode::InvalidRequest | ErrorCode::CasMismatch);
             assert!(fine, "{path} {body}: {error:?}");
-            assert!(!format!("{error:?}").contains("canary"), "{path} {body}: {error:?}");
+            assert!(!format!("{error:?}").contains(CANARY), "{path} {body}: {error:?}");
         }
     }
 }
 
 #[test]
 fn wrong_query_parameters_are_refused() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.put("app", 1).unwrap();
     for version in ["-1", "x", "", "1.0", "99999999999999999999"] {
         assert_eq!(mount.value("app", version), Err(ErrorCode::InvalidRequest), "{version}");
@@ -495,7 +368,7 @@ fn wrong_query_parameters_are_refused() {
 
 #[test]
 fn damaged_records_are_faults_and_never_panic() {
-    let mut mount = Mount::new();
+    let mut mount = mount();
     mount.put("app", 1).unwrap();
     mount.rows.rows.insert("names/app".into(), Bytes::from_static(&[0xff; 9]));
     assert_eq!(mount.value("app", "0"), Err(ErrorCode::Internal));
@@ -527,17 +400,30 @@ fn golden_layouts() {
             created_ms: 3,
             deletion_ms: 7,
             destroyed: true,
+            created_by: 1,
+            deleted_by: 1,
+            destroyed_by: 1,
         }],
+        actors: vec![Actor { name: "n".into(), entity_id: "e".into() }],
+        updated_by: 1,
+        metadata_version: 8,
+        metadata_cas_required: true,
     };
-    let config = ConfigRecord { max_versions: 1, cas_required: true, delete_version_after_ms: 2 };
+    let config = ConfigRecord {
+        max_versions: 1,
+        cas_required: true,
+        delete_version_after_ms: 2,
+        metadata_cas_required: true,
+        never_deletes: true,
+    };
     let version = VersionRecord { data: Bytes::from_static(b"{}") };
     assert_eq!(
         hex(&name.encode_to_vec()),
         "0a0faaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1002180120032804300538014006\
-         4a060a016b120176520808021003180720 01"
+         4a060a016b1201765 20e0802100318072001280130013801 5a060a016e120165 6001 6808 7001"
             .replace(' ', "")
     );
-    assert_eq!(hex(&config.encode_to_vec()), "080110011802");
+    assert_eq!(hex(&config.encode_to_vec()), "08011001180220012801");
     assert_eq!(hex(&version.encode_to_vec()), "0a027b7d");
 }
 
@@ -545,108 +431,91 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a mount is to its users, in a few lines.
-#[derive(Default)]
-struct Model {
-    versions: Vec<(u64, bool, bool)>,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Put(u64),
-    PutCas(u64, u64),
-    Delete,
-    DeleteVersion(u64),
-    Undelete(u64),
-    Destroy(u64),
-    Remove,
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => any::<u64>().prop_map(Step::Put),
-        3 => (0_u64..6, any::<u64>()).prop_map(|(cas, value)| Step::PutCas(cas, value)),
-        2 => Just(Step::Delete),
-        2 => (0_u64..6).prop_map(Step::DeleteVersion),
-        2 => (0_u64..6).prop_map(Step::Undelete),
-        1 => (0_u64..6).prop_map(Step::Destroy),
-        1 => Just(Step::Remove),
-    ]
-}
-
-impl Model {
-    /// Applies the step to the model and to the mount, which must agree on the outcome.
-    fn apply(&mut self, mount: &mut Mount, step: &Step) {
-        let current = self.versions.len() as u64;
-        match step {
-            Step::Put(value) => {
-                mount.put("x", *value).unwrap();
-                self.versions.push((*value, false, false));
-            }
-            Step::PutCas(cas, value) => {
-                let body = json!({"data": {"value": value}, "options": {"cas": cas}});
-                assert_eq!(mount.write("data/x", &body).is_ok(), *cas == current);
-                if *cas == current {
-                    self.versions.push((*value, false, false));
-                }
-            }
-            Step::Delete => {
-                mount.call(Operation::Delete, "data/x", &json!({})).unwrap();
-                self.versions.last_mut().into_iter().for_each(|v| v.1 = true);
-            }
-            Step::DeleteVersion(number) => {
-                mount.write("delete/x", &json!({"versions": [number]})).unwrap();
-                self.version(*number).into_iter().for_each(|v| v.1 = true);
-            }
-            Step::Undelete(number) => {
-                mount.write("undelete/x", &json!({"versions": [number]})).unwrap();
-                self.version(*number).into_iter().for_each(|v| v.1 = false);
-            }
-            Step::Destroy(number) => {
-                mount.write("destroy/x", &json!({"versions": [number]})).unwrap();
-                self.version(*number).into_iter().for_each(|v| v.2 = true);
-            }
-            Step::Remove => {
-                mount.call(Operation::Delete, "metadata/x", &json!({})).unwrap();
-                self.versions.clear();
-            }
-        }
+#[test]
+fn a_mount_can_say_that_no_version_goes_by_itself() {
+    let mut mount = mount();
+    for never in [json!(-1), json!("-1s"), json!("-1h")] {
+        mount.write("config", &json!({"delete_version_after": 10})).unwrap();
+        mount.write("config", &json!({ "delete_version_after": never })).unwrap();
+        assert_eq!(mount.read("config", &[]).unwrap()["delete_version_after"], "-1s");
+        mount.write("metadata/app", &json!({"delete_version_after": 1})).unwrap();
+        assert_eq!(mount.put("app", 1).unwrap()["deletion_time"], "");
     }
+    for (after, shown) in [(json!("-0s"), "0s"), (json!(60), "1m0s")] {
+        mount.write("config", &json!({ "delete_version_after": after })).unwrap();
+        assert_eq!(mount.read("config", &[]).unwrap()["delete_version_after"], shown);
+    }
+    let error = mount.write("metadata/app", &json!({"delete_version_after": "-1s"}));
+    assert_eq!(code(error), ErrorCode::InvalidRequest);
+    assert_eq!(
+        code(mount.write("config", &json!({"delete_version_after": "-x"}))),
+        ErrorCode::InvalidRequest
+    );
+}
 
-    fn version(&mut self, number: u64) -> Option<&mut (u64, bool, bool)> {
-        let index = usize::try_from(number.checked_sub(1)?).unwrap();
-        self.versions.get_mut(index)
+#[test]
+fn a_write_tells_create_from_update() {
+    let mut mount = mount();
+    for path in ["data/app", "metadata/app"] {
+        assert!(!mount.exists(path).unwrap(), "{path}");
+    }
+    mount.put("app", 1).unwrap();
+    mount.call(Operation::Delete, "data/app", &json!({})).unwrap();
+    for path in ["data/app", "metadata/app", "config", "delete/none", "move/none", "copy/none"] {
+        assert!(mount.exists(path).unwrap(), "{path}");
+    }
+    assert!(!mount.exists("data/app/below").unwrap());
+}
+
+#[test]
+fn the_option_version_chooses_the_engine() {
+    let kv = Kv::new();
+    let cases = [
+        (None, Some("*path")),
+        (Some(""), Some("*path")),
+        (Some("1"), Some("*path")),
+        (Some("2"), Some("config")),
+        (Some("3"), None),
+    ];
+    for (version, first) in cases {
+        let options: Vec<_> = version.iter().map(|version| ("version", *version)).collect();
+        let mut mount = Mount::new(Kv::new(), &options);
+        let routes = kv.routes(&mount.view.options);
+        assert_eq!(routes.first().map(|route| route.pattern), first, "{options:?}");
+        let written = mount.write("data/app", &json!({"data": {"value": 1}}));
+        assert_eq!(written.is_ok(), first.is_some());
     }
 }
 
-proptest! {
-    #[test]
-    fn a_mount_behaves_as_its_model(steps in prop::collection::vec(any_step(), 1..30)) {
-        let mut mount = Mount::new();
-        mount.write("config", &json!({"max_versions": 100})).unwrap();
-        let mut model = Model::default();
-        for step in &steps {
-            model.apply(&mut mount, step);
-            for number in 0..7_u64 {
-                let shown = if number == 0 { model.versions.len() as u64 } else { number };
-                let expected = model.version(shown).filter(|v| !v.1 && !v.2).map(|v| v.0);
-                prop_assert_eq!(mount.value("x", &number.to_string()).ok(), expected);
-            }
+/// Every route serves what its table says, and nothing else.
+#[test]
+fn routes_are_what_is_served() {
+    use Operation::{Delete, List, Patch, Read, Scan, Write};
+    for route in Kv::new().routes(&mount().view.options) {
+        for operation in [Read, Write, List, Delete, Patch, Scan] {
+            let mut mount = mount();
+            mount.put("app", 1).unwrap();
+            let name = if operation.lists() { "" } else { "app" };
+            let path = route.pattern.replace("*path", name);
+            let answer = mount.call_raw(operation, &path, b"{}", &[]);
+            let served =
+                answer.map_err(|error| error.code).err() != Some(ErrorCode::UnsupportedOperation);
+            assert_eq!(served, route.operations.contains(&operation), "{operation:?} {path}");
         }
     }
+}
 
-    #[test]
-    fn no_bytes_panic(path in "(data|metadata|delete|destroy|config)(/[a-z]{0,3})?", body: Vec<u8>) {
-        for operation in [Operation::Write, Operation::Read, Operation::List, Operation::Delete] {
-            let answer = Mount::new().call_raw(operation, &path, &body, &[]);
-            prop_assert!(answer.map_err(|e| e.code) .err() != Some(ErrorCode::Internal));
-        }
+/// THREATS row 54: what is too large is refused before anything is proposed.
+#[test]
+fn row_054_long_names_and_large_values_are_refused() {
+    let mut mount = mount();
+    let name = "k".repeat(64 << 10);
+    for path in [format!("data/{name}"), format!("metadata/{name}")] {
+        let body = json!({"data": {"value": 1}, "max_versions": 1});
+        assert_eq!(code(mount.write(&path, &body)), ErrorCode::InvalidRequest);
     }
-
-    #[test]
-    fn records_come_back(bytes: Vec<u8>) {
-        if let Ok(record) = NameRecord::decode(bytes.as_slice()) {
-            prop_assert_eq!(NameRecord::decode(record.encode_to_vec().as_slice()), Ok(record));
-        }
-    }
+    let value = "x".repeat(1 << 20);
+    let large = mount.write("data/app", &json!({"data": {"value": value}}));
+    assert_eq!(code(large), ErrorCode::TooLarge);
+    assert!(mount.rows.rows.is_empty());
 }

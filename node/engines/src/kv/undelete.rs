@@ -19,6 +19,7 @@ pub(super) fn versions(
             && !version.destroyed
         {
             version.deletion_ms = 0;
+            version.deleted_by = 0;
         }
     }
     if record != before {

@@ -15,8 +15,8 @@ use tonic::Status;
 use super::{Arrival, Handlers};
 use crate::admission::Permit;
 use crate::http::head;
-use crate::json;
 use crate::refusal::Refusal;
+use crate::{json, pace};
 
 /// Who calls, taken from metadata and connection.
 pub(super) struct Context {
@@ -83,6 +83,7 @@ pub(super) fn open<T>(request: tonic::Request<T>) -> Result<(Context, T), Status
         .remove::<Arrival>()
         .ok_or_else(|| Refusal::internal("a gRPC call did not come through the door"))?;
     let headers = metadata.as_ref();
+    head::refuse_wrapping(headers)?;
     let context = Context {
         token: head::token(headers)?,
         namespace: head::namespace(headers)?.to_owned(),
@@ -108,6 +109,7 @@ impl Handlers {
         context: Context,
         ask: Ask,
     ) -> Result<(core::Request, Arc<Permit>), Refusal> {
+        pace::check(&*self.caller.service, &ask.path, context.client, &mut None)?;
         CanonicalPath::new(&ask.path, ask.operation)?;
         json::check_object(&ask.body)?;
         let limit = self.caller.time_limit;

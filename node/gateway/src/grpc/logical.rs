@@ -30,6 +30,8 @@ impl Logical for Handlers {
             warnings: answered.response.warnings,
             request_id: answered.id,
             revision: answered.response.revision,
+            auth: answered.response.auth.unwrap_or_default(),
+            lease_duration_s: answered.response.lease_duration_s,
         }))
     }
 }
@@ -42,5 +44,6 @@ fn operation(operation: Operation) -> Result<core::Operation, Refusal> {
         Operation::List => Ok(core::Operation::List),
         Operation::Delete => Ok(core::Operation::Delete),
         Operation::Patch => Ok(core::Operation::Patch),
+        Operation::Scan => Ok(core::Operation::Scan),
     }
 }

@@ -8,6 +8,7 @@ use http::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::logical::named;
 use super::status::{seal_status_json, to_json};
 use super::{Answer, HttpDoor, head, json_answer, lenient, require_method};
 use crate::gateway::Peer;
@@ -59,6 +60,22 @@ impl HttpDoor {
         Ok(json_answer(StatusCode::OK, to_json(&Joined { joined: true })?))
     }
 
+    /// The ceremonies of holders of shares, which the core serves: outside the envelope.
+    pub(super) async fn key_ceremony(
+        &self,
+        path: &str,
+        request: Request<Inbound>,
+        peer: Peer,
+    ) -> Answer {
+        head::require_root_namespace(request.headers())?;
+        let id = self.caller.service.make_request_id();
+        let response = self.call_core(path, &id, request, peer).await.map_err(named(&id))?;
+        Ok(match response.data {
+            Some(data) => json_answer(StatusCode::OK, data),
+            None => json_answer(StatusCode::NO_CONTENT, Bytes::new()),
+        })
+    }
+
     /// `sys/metrics`: from the node where the listener allows it, else through the core, which asks
     /// for a token.
     pub(super) async fn metrics(&self, request: Request<Inbound>, peer: Peer) -> Answer {
@@ -82,6 +99,22 @@ impl HttpDoor {
         Ok(answer)
     }
 }
+
+/// Whether a path is a step of what holders of shares do together.
+pub(super) fn is_of_keys(path: &str) -> bool {
+    KEY_ROUTES.contains(&path)
+}
+
+const KEY_ROUTES: [&str; 8] = [
+    "sys/generate-root/attempt",
+    "sys/generate-root/update",
+    "sys/rekey/init",
+    "sys/rekey/update",
+    "sys/rekey/verify",
+    "sys/rekey-recovery-key/init",
+    "sys/rekey-recovery-key/update",
+    "sys/rekey-recovery-key/verify",
+];
 
 const WRITES: [Method; 2] = [Method::PUT, Method::POST];
 

@@ -2,29 +2,30 @@
 //! and is not parsed again.
 
 use bytes::Bytes;
+use conclave_core::Response;
 use serde::Serialize;
 
 /// The envelope, with every key that clients look for. With `doubled`, the members of `data` stand
 /// at the top level as well, where old clients read them.
-pub(super) fn success(
-    request_id: &str,
-    data: Option<&Bytes>,
-    warnings: &[String],
-    doubled: bool,
-) -> Bytes {
-    let data: &[u8] = data.map_or(b"null", |data| data.as_ref());
+pub(super) fn success(request_id: &str, response: &Response, doubled: bool) -> Bytes {
+    let data: &[u8] = response.data.as_ref().map_or(b"null", |data| data.as_ref());
+    let auth: &[u8] = response.auth.as_ref().map_or(b"null", |auth| auth.as_ref());
+    let warnings = &response.warnings;
     let mut out = Vec::with_capacity(256 + data.len() * if doubled { 2 } else { 1 });
     out.extend_from_slice(b"{\"request_id\":");
     write_json(&mut out, request_id);
-    out.extend_from_slice(b",\"lease_id\":\"\",\"renewable\":false,\"lease_duration\":0,\"data\":");
+    out.extend_from_slice(b",\"lease_id\":\"\",\"renewable\":false,\"lease_duration\":");
+    write_json(&mut out, &response.lease_duration_s);
+    out.extend_from_slice(b",\"data\":");
     out.extend_from_slice(data);
     out.extend_from_slice(b",\"wrap_info\":null,\"warnings\":");
     if warnings.is_empty() {
         out.extend_from_slice(b"null");
     } else {
-        write_json(&mut out, warnings);
+        write_json(&mut out, warnings.as_slice());
     }
-    out.extend_from_slice(b",\"auth\":null");
+    out.extend_from_slice(b",\"auth\":");
+    out.extend_from_slice(auth);
     if doubled {
         write_members(&mut out, data);
     }
@@ -48,7 +49,10 @@ pub(super) fn errors(message: &str, data: Option<&Bytes>) -> Bytes {
 
 /// Whether this path's data is doubled at the top level.
 pub(super) fn is_doubled(path: &str) -> bool {
-    path == "sys/mounts" || path.starts_with("sys/mounts/")
+    const PREFIXES: [&str; 6] =
+        ["sys/mounts", "sys/auth", "sys/audit", "sys/policy", "sys/capabilities", "sys/key-status"];
+    let after = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix));
+    after.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '-']))
 }
 
 /// Writes the members of the object `data`, each after a comma.
@@ -66,5 +70,5 @@ fn write_members(out: &mut Vec<u8>, data: &[u8]) {
 }
 
 fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(out, value).expect("strings are written as JSON into memory");
+    serde_json::to_writer(out, value).expect("strings and numbers are written as JSON into memory");
 }

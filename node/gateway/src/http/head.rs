@@ -15,13 +15,17 @@ use crate::refusal::Refusal;
 /// Query parameters, decoded.
 pub(super) type Query = BTreeMap<String, String>;
 
-/// What the method and `?list=` ask for.
+/// What the method and `?list=` or `?scan=` ask for.
 pub(super) fn operation(method: &Method, query: &mut Query) -> Result<Operation, Refusal> {
     match method.as_str() {
         "GET" => list_or_read(query),
         "LIST" => {
             query.remove("list");
             Ok(Operation::List)
+        }
+        "SCAN" => {
+            query.remove("scan");
+            Ok(Operation::Scan)
         }
         "PUT" | "POST" => Ok(Operation::Write),
         "DELETE" => Ok(Operation::Delete),
@@ -31,14 +35,22 @@ pub(super) fn operation(method: &Method, query: &mut Query) -> Result<Operation,
 }
 
 fn list_or_read(query: &mut Query) -> Result<Operation, Refusal> {
-    if query.get("scan").is_some_and(|value| is_true(value)) {
-        return Err(Refusal::unsupported());
+    match (flag(query, "list")?, flag(query, "scan")?) {
+        (false, false) => Ok(Operation::Read),
+        (true, false) => Ok(Operation::List),
+        (false, true) => Ok(Operation::Scan),
+        (true, true) => Err(Refusal::invalid("list and scan exclude each other; send one")),
     }
-    match query.remove("list") {
-        None => Ok(Operation::Read),
-        Some(value) if is_true(&value) => Ok(Operation::List),
-        Some(value) if is_false(&value) => Ok(Operation::Read),
-        Some(_) => Err(Refusal::invalid("the query parameter list must be true or false")),
+}
+
+fn flag(query: &mut Query, name: &str) -> Result<bool, Refusal> {
+    match query.remove(name) {
+        None => Ok(false),
+        Some(value) if is_true(&value) => Ok(true),
+        Some(value) if is_false(&value) => Ok(false),
+        Some(_) => {
+            Err(Refusal::invalid(format!("the query parameter {name} must be true or false")))
+        }
     }
 }
 
@@ -53,7 +65,8 @@ fn is_false(value: &str) -> bool {
 
 /// The fixed word for a method in metrics.
 pub(super) fn method_label(method: &Method) -> &'static str {
-    const LABELS: [&str; 8] = ["GET", "PUT", "POST", "DELETE", "LIST", "PATCH", "HEAD", "OPTIONS"];
+    const LABELS: [&str; 9] =
+        ["GET", "PUT", "POST", "DELETE", "LIST", "SCAN", "PATCH", "HEAD", "OPTIONS"];
     LABELS.into_iter().find(|label| *label == method.as_str()).unwrap_or("other")
 }
 
@@ -110,7 +123,7 @@ pub(super) fn require_root_namespace(headers: &HeaderMap) -> Result<(), Refusal>
 }
 
 /// Who asks for a wrapped answer relies on not seeing the secret itself.
-pub(super) fn refuse_wrapping(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn refuse_wrapping(headers: &HeaderMap) -> Result<(), Refusal> {
     match single(headers, "x-vault-wrap-ttl")? {
         None | Some("" | "0" | "0s") => Ok(()),
         Some(_) => Err(Refusal::invalid(

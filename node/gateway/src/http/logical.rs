@@ -5,7 +5,7 @@ use conclave_core as core;
 use conclave_core::{CanonicalPath, Operation};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
-use super::{Answer, HttpDoor, envelope, head, json_answer};
+use super::{Answer, HttpDoor, ceremony, envelope, head, json_answer};
 use crate::gateway::Peer;
 use crate::inbound::Inbound;
 use crate::refusal::Refusal;
@@ -18,7 +18,7 @@ impl HttpDoor {
         peer: Peer,
     ) -> Answer {
         let echo = request.headers().get(NAMESPACE).cloned();
-        let doubled = request.method() == http::Method::GET && envelope::is_doubled(path);
+        let doubled = envelope::is_doubled(path);
         let id = self.caller.service.make_request_id();
         let response = self.call_core(path, &id, request, peer).await.map_err(named(&id))?;
         let mut answer = enveloped(&id, &response, doubled);
@@ -47,7 +47,12 @@ impl HttpDoor {
         let token = head::token(headers)?;
         let namespace = head::namespace(headers)?.to_owned();
         let read_level = head::read_level(headers)?;
-        let takes_body = matches!(operation, Operation::Write | Operation::Patch);
+        let takes_body = match operation {
+            Operation::Write | Operation::Patch => true,
+            // Its nonce says which attempt is to end.
+            Operation::Delete => ceremony::is_of_keys(path),
+            Operation::Read | Operation::List | Operation::Scan => false,
+        };
         let (body, permit) = if takes_body {
             self.read_object(request).await?
         } else {
@@ -80,10 +85,12 @@ pub(super) fn named(id: &str) -> impl FnOnce(Refusal) -> Refusal {
 }
 
 pub(super) fn enveloped(id: &str, response: &core::Response, doubled: bool) -> Response<Bytes> {
-    let mut answer = if response.data.is_none() && response.warnings.is_empty() {
+    let is_empty =
+        response.data.is_none() && response.auth.is_none() && response.warnings.is_empty();
+    let mut answer = if is_empty {
         json_answer(StatusCode::NO_CONTENT, Bytes::new())
     } else {
-        let body = envelope::success(id, response.data.as_ref(), &response.warnings, doubled);
+        let body = envelope::success(id, response, doubled);
         json_answer(StatusCode::OK, body)
     };
     if response.revision > 0 {

@@ -11,6 +11,7 @@ mod status;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use conclave_core::Standing;
 use conclave_ports::Ports;
 use conclave_proto::ErrorCode;
 use http::header::{self, HeaderValue};
@@ -23,7 +24,7 @@ use crate::gateway::{AnswerBody, Peer, whole};
 use crate::inbound::Inbound;
 use crate::path::{self, PathFault};
 use crate::refusal::Refusal;
-use crate::{json, telemetry};
+use crate::{json, pace, telemetry};
 
 /// Answers HTTP requests.
 pub(crate) struct HttpDoor {
@@ -53,11 +54,14 @@ impl HttpDoor {
     ) -> Response<AnswerBody> {
         let began = self.ports.clock.monotonic();
         let method = head::method_label(request.method());
-        let mut route = "none";
-        let response = match self.answer(request, peer, &mut route).await {
+        let (mut route, mut standing) = ("none", None);
+        let mut response = match self.answer(request, peer, &mut route, &mut standing).await {
             Ok(response) => finish(response, peer),
             Err(refusal) => self.refuse(refusal, peer),
         };
+        if let Some(standing) = standing {
+            pace::mark(&standing, response.headers_mut());
+        }
         let took = self.ports.clock.monotonic().saturating_sub(began);
         telemetry::record("http", method, route, response.status().as_u16(), took);
         response
@@ -69,7 +73,12 @@ impl HttpDoor {
             // A deleted KV version, or a hint: clients read the envelope before "not found".
             Some(data) if refusal.code == ErrorCode::NotFound => {
                 let warning = Some(refusal.message.clone()).filter(|text| !text.is_empty());
-                envelope::success(&refusal.request_id, Some(data), warning.as_slice(), false)
+                let shown = conclave_core::Response {
+                    data: Some(data.clone()),
+                    warnings: warning.into_iter().collect(),
+                    ..conclave_core::Response::default()
+                };
+                envelope::success(&refusal.request_id, &shown, false)
             }
             data => envelope::errors(&refusal.message, data.as_ref()),
         };
@@ -89,12 +98,20 @@ impl HttpDoor {
         request: Request<Inbound>,
         peer: Peer,
         route: &mut &'static str,
+        standing: &mut Option<Standing>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let path = path::decode(request.uri().path())?;
         let Some(path) = path.strip_prefix("v1/") else { return Err(Refusal::not_found()) };
         *route = telemetry::route_template(path);
+        if !DIRECT_ROUTES.contains(&path) || path == "sys/metrics" {
+            pace::check(&*self.caller.service, path, Some(peer.address), standing)?;
+        }
         if let Some(force) = snapshot::route(path) {
             return self.snapshot(path, force, request, peer).await;
+        }
+        if ceremony::is_of_keys(path) {
+            let answer = self.key_ceremony(path, request, peer).await?;
+            return Ok(answer.map(whole));
         }
         if !DIRECT_ROUTES.contains(&path) {
             return self.logical(path, request, peer).await.map(|answer| answer.map(whole));

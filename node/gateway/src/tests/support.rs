@@ -1,11 +1,12 @@
 //! A fake service, test ports, raw HTTP conversations and golden files.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conclave_core::{Error, ErrorCode, Operation, Request, Response};
+use conclave_core::{Error, ErrorCode, Operation, Request, Response, Standing};
 use conclave_ports::{Clock, Ports, Rng, Spawn};
 use std::future::ready;
 
@@ -27,6 +28,8 @@ pub(super) struct Fake {
     pub(super) calls: AtomicUsize,
     /// Calls that ran to their end.
     pub(super) finished: AtomicUsize,
+    /// Requests below `paced/`.
+    pub(super) paced: AtomicUsize,
     /// Backups that are being read.
     pub(super) open_backups: Arc<AtomicUsize>,
     /// What init, unseal and join were asked, in words.
@@ -58,6 +61,7 @@ impl Fake {
             status: Mutex::new(status),
             calls: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
+            paced: AtomicUsize::new(0),
             open_backups: Arc::default(),
             ceremonies: Mutex::new(Vec::new()),
         })
@@ -220,6 +224,21 @@ impl Service for Fake {
             outcome
         }
         .boxed()
+    }
+
+    /// Below `paced/` a second request is one too many.
+    fn within_quota(&self, path: &str, _: Option<IpAddr>) -> Option<Standing> {
+        let rest = path.strip_prefix("paced/")?;
+        let allowed = self.paced.fetch_add(1, Ordering::SeqCst) == 0;
+        let (remaining, retry_after_s) = (0, if allowed { 0 } else { 7 });
+        Some(Standing {
+            allowed,
+            shown: rest == "shown",
+            limit: 1,
+            remaining,
+            reset_s: 9,
+            retry_after_s,
+        })
     }
 
     fn status(&self) -> NodeStatus {

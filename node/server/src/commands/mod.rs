@@ -1,5 +1,6 @@
 //! The sub-commands of `conclaved`.
 
+pub mod audit;
 pub mod dev;
 pub mod recover;
 pub mod rejoin;

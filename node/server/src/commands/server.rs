@@ -135,10 +135,12 @@ async fn parent_gone() {
     while !matches!(stdin.read(&mut buffer).await, Ok(0) | Err(_)) {}
 }
 
-/// Re-reads certificate files, the log level and the limits of the disk at each `SIGHUP`; never completes.
+/// Re-reads certificate files, the log level and the limits of the disk, and opens audit logs anew,
+/// at each `SIGHUP`; never completes.
 async fn reload_on_hangup(config: PathBuf, tls: Arc<PublicTls>, logging: LogControl, node: &Node) {
     let mut hangup = signal(SignalKind::hangup()).expect("the runtime handles signals");
     while hangup.recv().await.is_some() {
+        node.reopen_audit().await;
         match tls.reload() {
             Ok(()) => tracing::info!("certificate files read again"),
             Err(error) => tracing::error!(%error, "TLS files were not reloaded; the old ones stay"),

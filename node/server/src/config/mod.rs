@@ -5,6 +5,7 @@
 //! version starts, but it is named in [`Config::warnings`].
 
 mod address;
+mod audit;
 mod listener;
 mod section;
 mod storage;
@@ -16,6 +17,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use address::{Address, ApiAddr, NodeName};
+pub use audit::AuditConfig;
 pub use listener::{Listener, TlsFiles, TlsVersion};
 pub use storage::{RetryJoin, SpaceLimits, Storage};
 pub use timing::RaftTiming;
@@ -36,6 +38,11 @@ pub struct Config {
     pub seal: Seal,
     /// Whether this node's cluster hands the root key to members that ask for it.
     pub peer_unseal: PeerUnseal,
+    /// Whether what suites written for Vault's older defaults need is allowed: anybody may begin and
+    /// cancel key ceremonies.
+    pub vault_compat: bool,
+    /// Where audit logs are written.
+    pub audit: AuditConfig,
     /// The URL under which clients reach this node.
     pub api_addr: ApiAddr,
     /// Where peers reach this node.
@@ -176,6 +183,8 @@ impl Config {
         let config = Self {
             seal: read_seal(&mut root, &mut warnings)?,
             peer_unseal: read_peer_unseal(&mut root, &mut warnings)?,
+            vault_compat: read_vault_compat(&mut root)?,
+            audit: audit::read(&mut root, base, &mut warnings)?,
             raft: timing::read(&mut root, multiplier, &mut warnings)?,
             join_secret_file: root.path("join_secret_file")?,
             cluster_name: root.string("cluster_name")?.unwrap_or_else(|| "conclave".to_owned()),
@@ -273,6 +282,14 @@ fn read_peer_unseal(
     };
     section.finish(warnings);
     Ok(policy)
+}
+
+fn read_vault_compat(root: &mut Section) -> Result<bool, ConfigError> {
+    match root.string("compat")?.as_deref() {
+        None => Ok(false),
+        Some("vault") => Ok(true),
+        Some(_) => Err(root.wrong("compat", "\"vault\", or leave it out")),
+    }
 }
 
 fn read_peer_recording(

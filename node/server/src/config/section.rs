@@ -1,5 +1,6 @@
 //! One object of the configuration: each key is taken once, what is left over is warned about.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,6 +118,30 @@ impl Section {
             None => Ok(Vec::new()),
             Some(value) => self.objects(key, value),
         }
+    }
+
+    /// An object whose keys somebody else knows.
+    pub(super) fn values(&mut self, key: &str) -> Result<BTreeMap<String, Value>, ConfigError> {
+        let mut values = BTreeMap::new();
+        for section in self.sections(key)? {
+            values.extend(section.values);
+        }
+        Ok(values)
+    }
+
+    /// Whether one of these keys is there.
+    pub(super) fn has_any(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.values.contains_key(*key))
+    }
+
+    /// Its keys as labels of blocks.
+    pub(super) fn into_labelled(self) -> Result<Vec<(String, Self)>, ConfigError> {
+        let mut blocks = Vec::new();
+        for (label, value) in self.values.clone() {
+            let inner = self.objects(&label, value)?;
+            blocks.extend(inner.into_iter().map(|section| (label.clone(), section)));
+        }
+        Ok(blocks)
     }
 
     /// Blocks with a label, in each of the shapes that HCL turned into JSON has:

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use conclave_proto::v1;
+use conclave_proto::v1::logical_client::LogicalClient;
 use conclave_proto::v1::operator_client::OperatorClient;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -19,6 +20,37 @@ pub(super) fn operator_of(
     layout: &Layout,
     node: &NodeLayout,
 ) -> anyhow::Result<OperatorClient<Channel>> {
+    Ok(OperatorClient::new(channel_to(layout, node)?))
+}
+
+/// Enables a KV store with versions at `secret/`, which a development cluster has from the start.
+pub(super) async fn mount_secret(
+    layout: &Layout,
+    node: &NodeLayout,
+    root_token: &str,
+) -> anyhow::Result<()> {
+    let body = serde_json::json!({
+        "type": "kv",
+        "description": "key/value secret storage",
+        "options": { "version": "2" },
+    });
+    let mut request = tonic::Request::new(v1::LogicalRequest {
+        operation: v1::Operation::Write.into(),
+        path: "sys/mounts/secret".to_owned(),
+        body: body.to_string().into(),
+        ..v1::LogicalRequest::default()
+    });
+    let bearer = format!("Bearer {root_token}");
+    let token = bearer.parse().context("the root token is no header's value")?;
+    request.metadata_mut().insert("authorization", token);
+    LogicalClient::new(channel_to(layout, node)?)
+        .call(request)
+        .await
+        .context("enabling secret/")?;
+    Ok(())
+}
+
+fn channel_to(layout: &Layout, node: &NodeLayout) -> anyhow::Result<Channel> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&layout.ca_file).context("the development CA")?)?;
     let mut config =
@@ -35,7 +67,7 @@ pub(super) fn operator_of(
         }
     });
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    Ok(OperatorClient::new(endpoint.connect_with_connector_lazy(connect)))
+    Ok(endpoint.connect_with_connector_lazy(connect))
 }
 
 /// What a node says of itself, or `None` while it cannot be reached.

@@ -9,7 +9,7 @@ use conclave_proto::v1::operator_client::OperatorClient;
 use tonic::transport::Channel;
 
 use super::child::NodeProcess;
-use super::client::{operator_of, status};
+use super::client::{mount_secret, operator_of, status};
 use super::layout::{DevSeal, Layout};
 use super::phases::Phases;
 use super::report::{Ready, ReadyNode};
@@ -66,6 +66,7 @@ impl DevCluster {
         progress.begin("starting the nodes");
         self.wait_until(|statuses| statuses.iter().all(Option::is_some)).await?;
         let saved = Ready::read(&self.saved_file())?;
+        let founded = saved.is_none();
         let (root_token, unseal_keys) = match saved {
             Some(ready) => {
                 progress.begin("unsealing");
@@ -87,6 +88,9 @@ impl DevCluster {
             statuses.iter().flatten().filter(|s| serves(s, count)).count() == count
         })
         .await?;
+        if founded {
+            mount_secret(&self.layout, &self.layout.nodes[0], &root_token).await?;
+        }
         let ready = self.describe(root_token, unseal_keys).await?;
         ready.write(&self.saved_file())?;
         Ok(ready)

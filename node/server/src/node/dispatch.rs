@@ -30,6 +30,10 @@ impl Node {
                         let handed_on = self.dispatch_read(running, core, request, spent).await;
                         handed_on.unwrap_or(Err(error))
                     }
+                    Err(error) if writes_after_all(core, &request, &error) => {
+                        drop(phase);
+                        self.dispatch_write(request).await
+                    }
                     answer => answer,
                 }
             }
@@ -141,6 +145,12 @@ impl Node {
 /// Whether the leader may know more where this node answered like this.
 fn read_elsewhere(core: &Core, request: &Request, error: &Error) -> bool {
     error.code == ErrorCode::Unavailable && core.reads_anywhere(request)
+}
+
+/// Whether what looked like a read needs the leader: it costs its token a use, or its mount is newer
+/// than this node's table was. Nothing was executed then.
+fn writes_after_all(core: &Core, request: &Request, error: &Error) -> bool {
+    error.code == ErrorCode::NoLeader && !core.is_for_this_node(request)
 }
 
 /// The leader this node knows, if it is another one.

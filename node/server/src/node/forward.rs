@@ -170,6 +170,8 @@ fn into_wire_reply(served: Result<Response, Error>) -> v1::ForwardedReply {
             data: response.data,
             warnings: response.warnings,
             revision: response.revision,
+            auth: response.auth,
+            lease_duration_s: response.lease_duration_s,
             ..v1::ForwardedReply::default()
         },
         Err(error) => {
@@ -192,6 +194,8 @@ fn from_wire_reply(reply: v1::ForwardedReply) -> Result<Response, Error> {
         return Ok(Response {
             data: reply.data,
             warnings: reply.warnings,
+            auth: reply.auth,
+            lease_duration_s: reply.lease_duration_s,
             revision: reply.revision,
         });
     }

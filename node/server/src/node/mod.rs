@@ -15,6 +15,7 @@ mod greeting;
 mod halt;
 mod init;
 mod join;
+mod key_ceremonies;
 mod opened;
 mod operator;
 mod out;
@@ -39,17 +40,19 @@ use conclave_barrier::RootKey;
 use conclave_core::EngineRegistry;
 use conclave_ports::Ports;
 use conclave_proto::v1;
-use conclave_seal::{Ceremony, SealConfig};
+use conclave_seal::{Attempts, Ceremony, SealConfig};
 use conclave_store::disk::{Disk, RealDisk};
 use conclave_store::identity::IdentityStore;
 use tokio::sync::watch as watch_channel;
 use zeroize::Zeroizing;
 
+use crate::audit::AuditDevices;
 use crate::config::{Config, SpaceLimits};
 use crate::files::write_private;
 use crate::metrics::Metrics;
 use crate::peer::{TonicTransport, UnsealKey, read_join_secret};
 use crate::tls::NodeIdentity;
+use crate::workers::WorkerThreads;
 
 use opened::{DAMAGE_NOTE, Opened, WAY_OUT};
 use out::Outside;
@@ -75,10 +78,14 @@ pub struct Node {
     tls: Arc<NodeIdentity>,
     transport: Arc<TonicTransport>,
     metrics: Metrics,
+    workers: WorkerThreads,
+    audit: Arc<AuditDevices>,
     phase: RwLock<Phase>,
     /// Counts changes of phase.
     phases: watch_channel::Sender<u64>,
     ceremony: Mutex<Ceremony>,
+    /// Of the holders of shares, while this node leads.
+    attempts: Mutex<Attempts>,
     /// The members that the cluster named when this node joined, until the log says.
     known_members: ArcSwap<Vec<v1::Member>>,
     /// Who was given the root key.
@@ -129,10 +136,13 @@ impl Node {
             None => None,
         };
         let backups = backup::Backups::open(data_dir).context("the room for backups")?;
+        let workers = WorkerThreads::start().context("the threads for long computations")?;
         let (end, _) = watch_channel::channel(None);
         let (phases, _) = watch_channel::channel(0);
         let ceremony = Mutex::new(Ceremony::new(ports.rng.clone()));
+        let attempts = Mutex::new(Attempts::new(ports.rng.clone()));
         let process_id = ports.random();
+        let audit = Arc::new(AuditDevices::new(config.audit.clone(), ports.clone()));
         let node = Arc::new_cyclic(|this| Self {
             config,
             seal,
@@ -147,10 +157,13 @@ impl Node {
             tls,
             transport,
             metrics,
+            workers,
+            audit,
             backups,
             phase: RwLock::new(Phase::Alone),
             phases,
             ceremony,
+            attempts,
             known_members: ArcSwap::default(),
             peer_unseals: Mutex::default(),
             unseal_key: Mutex::default(),
@@ -226,6 +239,12 @@ impl Node {
             }
             Phase::Sealed(running) | Phase::Unsealed(running, _) => running.stop().await,
         }
+        self.audit.close().await;
+    }
+
+    /// Opens the audit logs anew: for rotation.
+    pub async fn reopen_audit(&self) {
+        self.audit.reopen().await;
     }
 
     /// Holds from the next look at the disk on.
@@ -283,8 +302,12 @@ impl Node {
         self.this.upgrade().expect("a method runs only while the node lives")
     }
 
-    fn engines() -> EngineRegistry {
-        EngineRegistry::new(vec![Arc::new(conclave_engines::Kv::new())])
+    fn engines(&self) -> EngineRegistry {
+        EngineRegistry::new(vec![
+            Arc::new(conclave_engines::Kv::new()),
+            Arc::new(conclave_engines::Cubbyhole::new()),
+            Arc::new(conclave_auth::Userpass::new(Arc::new(self.workers.clone()))),
+        ])
     }
 }
 

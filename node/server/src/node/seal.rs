@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use conclave_barrier::ledger::Ledger;
 use conclave_barrier::{Barrier, BarrierError, RootKey, SealRecord};
@@ -24,6 +25,7 @@ impl Node {
         reset: bool,
     ) -> Result<NodeStatus, Error> {
         self.greeted().await;
+        self.catch_up_with_the_seal().await;
         let _one = self.transition.lock().await;
         let running = match self.phase() {
             Phase::Alone => return Err(not_initialized()),
@@ -68,6 +70,7 @@ impl Node {
         running.raft.set_readiness(Readiness::Sealed);
         self.set_phase(Phase::Sealed(running));
         self.ceremony().reset();
+        self.forget_attempts();
         tracing::warn!(why, "this node is sealed");
     }
 
@@ -120,8 +123,9 @@ impl Node {
     ) -> Result<(), Error> {
         let core = Core::open(CoreParts {
             barrier,
-            engines: Self::engines(),
+            engines: self.engines(),
             operator: self.me(),
+            audit_places: self.audit.clone(),
             ports: self.ports.clone(),
         })?;
         self.follow_authority(running, &core);
@@ -135,10 +139,20 @@ impl Node {
 
     /// Says what an unsealed node can do. The caller holds the transition lock.
     pub(super) fn tell_readiness(&self, running: &Running) {
-        let full = self.space.is_full();
+        let full = self.has_no_space();
         self.told_full.store(full, Ordering::Release);
         let readiness = if full { Readiness::Full } else { Readiness::Ready };
         running.raft.set_readiness(readiness);
+    }
+
+    /// Whether the disk of the data or, for a while, every audit log takes nothing: then another node
+    /// had better lead.
+    pub(super) fn has_no_space(&self) -> bool {
+        let audit_blocks = |core: &Core| {
+            core.audit_blocked_for().is_some_and(|blocked| blocked >= AUDIT_BLOCKED_MAX)
+        };
+        self.space.is_full()
+            || matches!(self.phase(), Phase::Unsealed(_, core) if audit_blocks(&core))
     }
 
     /// The seal record as this node has it.
@@ -168,7 +182,7 @@ pub(super) fn from_barrier(error: BarrierError) -> Error {
     }
 }
 
-fn from_seal_error(error: SealError) -> Error {
+pub(super) fn from_seal_error(error: SealError) -> Error {
     match error {
         SealError::Invalid(_) | SealError::WrongShares => Error::invalid(error.to_string()),
         SealError::Provider(detail) => Error::internal(detail),
@@ -178,3 +192,6 @@ fn from_seal_error(error: SealError) -> Error {
 pub(super) fn from_disk_error(error: IdentityError) -> Error {
     Error::internal(format!("the data directory cannot be written: {error}"))
 }
+
+/// How long a leader's audit log may refuse requests before another node is to lead.
+const AUDIT_BLOCKED_MAX: Duration = Duration::from_secs(2);

@@ -1,6 +1,8 @@
 //! The node as its two doors see it.
 
-use conclave_core::{Error, Request, Response};
+use std::net::IpAddr;
+
+use conclave_core::{Error, Request, Response, Standing};
 use conclave_gateway::{
     InitRequest, InitResponse, JoinRequest, NodeStatus, Service, SnapshotBytes,
 };
@@ -13,6 +15,12 @@ use super::{Node, Running};
 impl Service for Node {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
         Box::pin(self.dispatch(request))
+    }
+
+    /// A node without keys knows no quota, and serves nothing that one could be about.
+    fn within_quota(&self, path: &str, client: Option<IpAddr>) -> Option<Standing> {
+        let Phase::Unsealed(_, core) = self.phase() else { return None };
+        core.within_quota(path, client)
     }
 
     fn status(&self) -> NodeStatus {

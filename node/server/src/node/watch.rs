@@ -72,9 +72,9 @@ impl Node {
         }
     }
 
-    /// Tells consensus when the disk fills up and when it has space again.
+    /// Tells consensus when the disk or the audit log takes nothing, and when it does again.
     fn follow_space(&self, running: &Arc<super::Running>) {
-        let full = self.space.is_full();
+        let full = self.has_no_space();
         if self.told_full.load(Ordering::Acquire) == full {
             return;
         }

@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use conclave_sdk::{Client, Config, NodeStatus};
+use conclave_sdk::{Client, Config, NodeStatus, Operation};
 use conclave_server::tls::{make_dev_ca, sign_dev_server};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A node on `data` and `seal.key` below a directory; dropped, it is killed.
 pub(crate) struct Node {
@@ -20,13 +20,19 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    #[allow(dead_code, reason = "each test file is a program of its own")]
     pub(crate) fn start(base: &Path) -> anyhow::Result<Self> {
+        Self::start_with(base, &json!({}))
+    }
+
+    /// A node with further keys in its configuration.
+    pub(crate) fn start_with(base: &Path, extra: &Value) -> anyhow::Result<Self> {
         let (api, cluster) = (free_address()?, free_address()?);
         let ca = make_dev_ca()?;
         let public = sign_dev_server(&ca, &["127.0.0.1".to_owned()])?;
         std::fs::write(base.join("public.crt"), &public.certificate_pem)?;
         std::fs::write(base.join("public.key"), public.key_pem.as_bytes())?;
-        let config = json!({
+        let mut config = json!({
             "api_addr": format!("https://{api}"),
             "cluster_addr": cluster,
             "listener": {"tcp": {
@@ -36,6 +42,9 @@ impl Node {
             "storage": {"raft": {"path": "data", "node_id": "node-1"}},
             "seal": {"static": {"key_file": "seal.key"}},
         });
+        if let (Some(config), Some(extra)) = (config.as_object_mut(), extra.as_object()) {
+            config.extend(extra.clone());
+        }
         let file = base.join("config.json");
         std::fs::write(&file, config.to_string())?;
         let process = Command::new(env!("CARGO_BIN_EXE_conclaved"))
@@ -51,13 +60,35 @@ impl Node {
     /// A node of a new cluster, and its root token.
     #[allow(dead_code, reason = "each test file is a program of its own")]
     pub(crate) async fn found(base: &Path) -> anyhow::Result<(Self, String)> {
+        Self::found_with(base, &json!({})).await
+    }
+
+    /// The same with further keys in its configuration.
+    #[allow(dead_code, reason = "each test file is a program of its own")]
+    pub(crate) async fn found_with(base: &Path, extra: &Value) -> anyhow::Result<(Self, String)> {
         std::fs::write(base.join("seal.key"), "07".repeat(32))?;
-        let node = Self::start(base)?;
+        let node = Self::start_with(base, extra)?;
         let client = Client::connect(node.config()).await?;
         let operator = client.operator();
         node.wait_until(&client, |_| true).await?;
         let made = operator.init(&node.url(), 0, 0).await?;
         Ok((node, made.root_token))
+    }
+
+    /// A key-value store with versions where tests write.
+    #[allow(dead_code, reason = "each test file is a program of its own")]
+    pub(crate) async fn mount_secret(client: &Client) -> anyhow::Result<()> {
+        let kv = json!({"type": "kv", "options": {"version": "2"}});
+        client.logical().call(Operation::Write, "sys/mounts/secret", Some(&kv)).await?;
+        Ok(())
+    }
+
+    /// Lets the node read its files anew.
+    #[allow(dead_code, reason = "each test file is a program of its own")]
+    pub(crate) fn hang_up(&self) -> anyhow::Result<()> {
+        let told = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status()?;
+        anyhow::ensure!(told.success(), "the node was not told");
+        Ok(())
     }
 
     /// Waits until the node serves.

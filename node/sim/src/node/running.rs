@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use conclave_auth::Userpass;
 use conclave_barrier::ledger::Ledger;
 use conclave_barrier::{Barrier, BarrierError, RootKey};
 use conclave_core::{Access, Core, CoreParts, EngineRegistry, ErrorCode};
-use conclave_engines::Kv;
+use conclave_engines::{Cubbyhole, Kv};
 use conclave_memory::SecretKey;
+use conclave_mount::testing::Inline;
 use conclave_ports::{Ports, Spawn};
 use conclave_raft::{Raft, Readiness};
 use conclave_server::ledger::RaftLedger;
@@ -131,8 +133,13 @@ impl Running {
     pub(crate) fn serve_with(&self, barrier: Arc<Barrier>) -> Result<(), conclave_core::Error> {
         let core = Core::open(CoreParts {
             barrier,
-            engines: EngineRegistry::new(vec![Arc::new(Kv::new())]),
+            engines: EngineRegistry::new(vec![
+                Arc::new(Kv::new()),
+                Arc::new(Cubbyhole::new()),
+                Arc::new(Userpass::new(Arc::new(Inline))),
+            ]),
             operator: Arc::new(SimOperator),
+            audit_places: Arc::new(conclave_core::NoAuditPlaces),
             ports: self.ports.clone(),
         })?;
         *lock(&self.core) = Some(Arc::new(core));

@@ -100,6 +100,27 @@ impl View {
         Ok(children)
     }
 
+    /// At most `limit` names of flat rows of a directory after `after`, in order.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn flat_names(
+        &self,
+        directory: &[Bytes],
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, StateError> {
+        let id = DirectoryId::derive(directory);
+        let page = limit.clamp(CHILDREN_PAGE_MIN, CHILDREN_PAGE_MAX);
+        let after = after.map(|name| Child { name: name.clone(), directory: false });
+        let mut names = Names::new(self, id, ChildKind::Flat, after.as_ref(), page);
+        let mut found = Vec::new();
+        while found.len() < limit && names.peek()?.is_some() {
+            found.push(names.ready.pop_front().expect("peek found a name"));
+        }
+        Ok(found)
+    }
+
     pub(crate) fn page(&self, range: &Range<Bytes>, limit: usize) -> Result<Page, StateError> {
         self.shared.page_at(self.ticket, &range.start, &range.end, limit)
     }
@@ -141,7 +162,7 @@ impl<'a> Names<'a> {
         if let Some(after) = after {
             let mut start = directory.child(kind, &after.name).to_vec();
             // A row and a directory of one name: the row comes first.
-            if after.directory || kind == ChildKind::Row {
+            if after.directory || kind != ChildKind::Directory {
                 start.push(0);
             }
             rest.start = Bytes::from(start);

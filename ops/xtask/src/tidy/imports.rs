@@ -9,6 +9,7 @@ use super::{own_packages, text};
 const TABLE: &[(&str, &[&str])] = &[
     ("conclave-proto", &[]),
     ("conclave-ports", &[]),
+    ("conclave-hcl", &[]),
     ("conclave-memory", &[]),
     ("conclave-store", &["proto"]),
     ("conclave-raft", &["proto", "store"]),
@@ -16,24 +17,25 @@ const TABLE: &[(&str, &[&str])] = &[
     ("conclave-seal", &["barrier", "memory"]),
     ("conclave-mount", &[]),
     ("conclave-engines", &["mount"]),
-    ("conclave-core", &["mount", "barrier", "memory"]),
+    ("conclave-auth", &["mount"]),
+    ("conclave-core", &["mount", "barrier", "memory", "hcl"]),
     ("conclave-gateway", &["core", "proto"]),
     (
         "conclave-server",
         &[
-            "proto", "store", "raft", "memory", "barrier", "seal", "mount", "engines", "core",
-            "gateway",
+            "proto", "store", "raft", "memory", "barrier", "seal", "mount", "engines", "auth",
+            "core", "gateway", "hcl",
         ],
     ),
     (
         "conclave-sim",
         &[
-            "proto", "store", "raft", "memory", "barrier", "seal", "mount", "engines", "core",
-            "gateway", "server",
+            "proto", "store", "raft", "memory", "barrier", "seal", "mount", "engines", "auth",
+            "core", "gateway", "server",
         ],
     ),
     ("conclave-sdk", &["proto"]),
-    ("conclave-cli", &["sdk"]),
+    ("conclave-cli", &["sdk", "hcl"]),
     ("conclave-jepsen", &["sdk"]),
     (
         "conclave-benches",

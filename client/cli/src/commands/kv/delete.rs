@@ -1,11 +1,12 @@
 //! `conclave kv delete`.
 
 use clap::Args;
-use conclave_sdk::Operation;
 use serde_json::json;
 
-use super::{Context, Failure, Place};
-use crate::output::{self, Format, Output};
+use super::place::Place;
+use super::{Context, Failure};
+use crate::commands::delete::deleted;
+use crate::output::Output;
 
 /// Delete versions of a secret.
 #[derive(Debug, Args)]
@@ -20,24 +21,17 @@ pub(crate) struct Delete {
 impl Delete {
     pub(crate) async fn run(&self, context: &Context) -> Result<Output, Failure> {
         let format = context.format()?;
-        let path = self.place.secret_path("data")?;
-        let chosen = self.place.secret_path("delete")?;
-        let logical = context.client().await?.logical();
-        let answer = if self.versions.is_empty() {
-            logical.call(Operation::Delete, &path, None).await?
+        self.place.check_name()?;
+        let api = context.api().await?;
+        let target = self.place.secret(&api).await?;
+        let path = target.path("data");
+        let doing = format!("deleting {path}");
+        if self.versions.is_empty() {
+            api.delete(&doing, &path).await?;
         } else {
             let body = json!({ "versions": self.versions });
-            logical.call(Operation::Write, &chosen, Some(&body)).await?
-        };
-        Ok(match format {
-            Format::Json => Output::json(&output::envelope(
-                &answer.request_id,
-                &answer.value()?,
-                &answer.warnings,
-            )),
-            Format::Table => {
-                Output::good(format!("Success! Data deleted (if it existed) at: {path}\n"))
-            }
-        })
+            api.write(&doing, &target.versioned("delete")?, &body).await?;
+        }
+        Ok(deleted(format, &path))
     }
 }

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use conclave_sdk::{Error, ErrorCode, Logical, Operation};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Context, Failure, Place};
-use crate::output::{self, Format, Output};
+use super::place::{Place, Target};
+use super::{Context, Failure};
+use crate::answer::{self, Answer};
+use crate::commands::context::Api;
+use crate::commands::read::nothing_at;
+use crate::output::{self, Output};
+use crate::style::Style;
 
 /// Read a secret.
 #[derive(Debug, Args)]
@@ -25,41 +29,45 @@ pub(crate) struct Get {
 impl Get {
     pub(crate) async fn run(&self, context: &Context) -> Result<Output, Failure> {
         let format = context.format()?;
-        let path = self.place.secret_path("data")?;
+        self.place.check_name()?;
+        let api = context.api().await?;
+        let target = self.place.secret(&api).await?;
+        let path = target.path("data");
         let query = self.version.map(|version| ("version".to_owned(), version.to_string()));
-        let query = BTreeMap::from_iter(query);
-        let logical = context.client().await?.logical();
-        let answer = match logical.call_with_query(Operation::Read, &path, &query, None).await {
-            Err(error) if error.code() == Some(ErrorCode::NotFound) => {
-                return Err(self.absent(&logical, error).await);
-            }
-            answer => answer?,
+        let answer = api.read(&path, &BTreeMap::from_iter(query)).await?;
+        let answer = match answer {
+            Some(answer) => answer,
+            None => self.absent(context.style, &api, &target).await?,
         };
-        let answer_data = answer.value()?;
         if let Some(field) = &self.field {
-            return single(&answer_data, field);
+            let found = if target.has_versions() { field_of(&answer.data, field) } else { None };
+            let found = found.or_else(|| answer.data.get(field).cloned());
+            return answer::one_field(format, found, field);
         }
-        Ok(match format {
-            Format::Json => {
-                Output::json(&output::envelope(&answer.request_id, &answer_data, &answer.warnings))
-            }
-            Format::Table => Output::good(render(&path, &answer_data)),
-        })
-    }
-}
-
-impl Get {
-    /// Says of a deleted version that it is one, if the token may read the metadata.
-    async fn absent(&self, logical: &Logical, error: Error) -> Failure {
-        let metadata = async {
-            let path = self.place.secret_path("metadata").ok()?;
-            let answer = logical.call(Operation::Read, &path, None).await.ok()?;
-            deleted(&answer.value().ok()?, self.version)
+        if !format.is_table() {
+            return Ok(Output::document(format, &answer.envelope()));
+        }
+        let text = match target.has_versions() {
+            true => render(&path, &answer.data),
+            false => output::titled("Data", answer.object().unwrap_or(&Map::new())),
         };
-        let Some(told) = metadata.await else { return error.into() };
-        match self.place.secret_path("undelete") {
-            Ok(path) => Failure::Server(told.in_words(&path)),
-            Err(failure) => failure,
+        Ok(Output::good(text).with_notes(&answer.warning_text()))
+    }
+
+    /// A deleted version is told from one that never was, if the token may read the metadata.
+    /// Scripts of other suites get it as an answer without data, for they know nothing else.
+    async fn absent(&self, style: Style, api: &Api, target: &Target) -> Result<Answer, Failure> {
+        let path = target.path("data");
+        if !target.has_versions() {
+            return Err(nothing_at(&path));
+        }
+        let metadata = api.read(&target.path("metadata"), &BTreeMap::new()).await;
+        let metadata = metadata.ok().flatten().ok_or_else(|| nothing_at(&path))?;
+        let told = deleted(&metadata.data, self.version).ok_or_else(|| nothing_at(&path))?;
+        match style {
+            Style::Conclave => Err(Failure::Server(told.in_words(&target.path("undelete")))),
+            _ if self.field.is_some() => Err(Failure::Server(format!("No data found at {path}"))),
+            _ => Ok(Answer { data: told.without_data(&metadata.data), ..metadata }),
         }
     }
 }
@@ -78,10 +86,25 @@ impl Deleted {
         match &self.at {
             Some(at) => format!(
                 "version {version} was deleted at {at}; write {{\"versions\": [{version}]}} to \
-                 {undelete} to bring it back"
+                 {undelete} to bring it back, or use 'kv undelete'"
             ),
             None => format!("version {version} was destroyed; read another one with -version"),
         }
+    }
+
+    /// The version as it would be read, taken from the secret's metadata.
+    fn without_data(&self, metadata: &Value) -> Value {
+        let version = &metadata["versions"][self.version.to_string()];
+        json!({
+            "data": null,
+            "metadata": {
+                "created_time": version["created_time"],
+                "custom_metadata": metadata["custom_metadata"],
+                "deletion_time": version["deletion_time"],
+                "destroyed": version["destroyed"],
+                "version": self.version,
+            },
+        })
     }
 }
 
@@ -98,23 +121,17 @@ fn deleted(metadata: &Value, version: Option<u64>) -> Option<Deleted> {
 }
 
 /// One field, of the data if it has it, else of the metadata.
-fn single(answer: &Value, field: &str) -> Result<Output, Failure> {
-    let found = ["data", "metadata"].into_iter().find_map(|part| answer.get(part)?.get(field));
-    match found {
-        Some(value) => Ok(output::single(value)),
-        None => {
-            Err(Failure::local(format!("the secret has no field {field:?}; look without -field")))
-        }
-    }
+fn field_of(answer: &Value, field: &str) -> Option<Value> {
+    ["data", "metadata"].into_iter().find_map(|part| answer.get(part)?.get(field)).cloned()
 }
 
 fn render(path: &str, answer: &Value) -> String {
-    let place = output::titled("Secret Path", &format!("{path}\n"));
+    let place = output::titled_path("Secret Path", path);
     let metadata = metadata_table(answer.get("metadata").and_then(Value::as_object));
     let Some(data) = answer.get("data").and_then(Value::as_object) else {
         return format!("{place}\n{metadata}");
     };
-    let data = output::titled("Data", &output::object_table(data));
+    let data = output::titled("Data", data);
     format!("{place}\n{metadata}\n{data}")
 }
 
@@ -124,13 +141,12 @@ pub(super) fn metadata_table(metadata: Option<&Map<String, Value>>) -> String {
     if let Some(time) = metadata.get_mut("deletion_time").filter(|time| *time == "") {
         *time = Value::from("n/a");
     }
-    output::titled("Metadata", &output::object_table(&metadata))
+    output::titled("Metadata", &metadata)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn answer() -> Value {
         json!({
@@ -157,10 +173,9 @@ mod tests {
 
     #[test]
     fn a_field_is_taken_from_data_first() {
-        let text = |field| single(&answer(), field).map(|output| output.text.trim_end().to_owned());
-        assert_eq!(text("password").expect("it is there"), "s3cr3t");
-        assert_eq!(text("version").expect("it is there"), "3");
-        assert_eq!(text("nothing").expect_err("it is not there").exit_code(), 1);
+        assert_eq!(field_of(&answer(), "password"), Some(json!("s3cr3t")));
+        assert_eq!(field_of(&answer(), "version"), Some(json!(3)));
+        assert_eq!(field_of(&answer(), "nothing"), None);
     }
 
     #[test]
@@ -171,12 +186,24 @@ mod tests {
             "3": {"deletion_time": "2026-11-25T01:00:00Z", "destroyed": false},
         }});
         let words = |version| Some(deleted(&metadata, version)?.in_words("secret/undelete/a"));
-        let newest = "version 3 was deleted at 2026-11-25T01:00:00Z; write {\"versions\": [3]} to \
-                      secret/undelete/a to bring it back";
-        assert_eq!(words(None).as_deref(), Some(newest));
+        let newest = words(None).expect("it was deleted");
+        assert!(newest.starts_with("version 3 was deleted at 2026-11-25T01:00:00Z"), "{newest}");
         assert_eq!(words(Some(0)), words(Some(3)));
         assert!(words(Some(1)).expect("it is gone").contains("version 1 was destroyed"));
         assert_eq!((words(Some(2)), words(Some(4))), (None, None));
         assert_eq!(deleted(&json!({}), None), None);
+    }
+
+    #[test]
+    fn a_deleted_version_is_an_answer_without_data_to_other_suites() {
+        let metadata = json!({"current_version": 1, "custom_metadata": {"k": "v"}, "versions": {
+            "1": {"created_time": "c", "deletion_time": "d", "destroyed": false},
+        }});
+        let told = deleted(&metadata, None).expect("it was deleted");
+        let expected = json!({"data": null, "metadata": {
+            "created_time": "c", "custom_metadata": {"k": "v"}, "deletion_time": "d",
+            "destroyed": false, "version": 1,
+        }});
+        assert_eq!(told.without_data(&metadata), expected);
     }
 }

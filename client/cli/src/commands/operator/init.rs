@@ -7,7 +7,7 @@ use conclave_sdk::InitResult;
 use serde_json::{Value, json};
 
 use super::{Context, Failure};
-use crate::output::{Format, Output};
+use crate::output::Output;
 
 /// Initialise a new cluster.
 #[derive(Debug, Args)]
@@ -29,10 +29,11 @@ impl Init {
         let (shares, threshold) = self.split(&status.seal_type);
         let made = operator.init(&address, shares, threshold).await;
         let made = made.map_err(|error| next_step(error.into(), status.initialized))?;
-        Ok(match format {
-            Format::Table => Output::good(render(&made, &status.seal_type, shares, threshold)),
-            Format::Json => Output::json(&document(&made, &status.seal_type, shares, threshold)),
-        })
+        if format.is_table() {
+            return Ok(Output::good(render(&made, &status.seal_type, shares, threshold)));
+        }
+        let document = document(&made, &status.seal_type, shares, threshold);
+        Ok(Output::document(format, &document))
     }
 
     /// A seal that opens by itself needs no shares.

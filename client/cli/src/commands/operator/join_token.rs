@@ -22,7 +22,10 @@ impl JoinToken {
         Ok(match format {
             // Alone on its line, so that a script can take it as it is.
             Format::Table => Output::good(format!("{}\n", made.token)),
-            Format::Json => Output::json(&json!({ "token": made.token, "ttl_ms": made.ttl_ms })),
+            format => {
+                let document = json!({ "token": made.token, "ttl_ms": made.ttl_ms });
+                Output::document(format, &document)
+            }
         })
     }
 }

@@ -56,12 +56,15 @@ impl List {
 fn render(membership: &Membership, format: Format) -> Output {
     match format {
         Format::Table => Output::good(table(membership)),
-        Format::Json => Output::json(&json!({
-            "epoch": membership.epoch,
-            "index": membership.index,
-            "backup_key": membership.backup_key,
-            "members": membership.members.iter().map(document).collect::<Vec<_>>(),
-        })),
+        format => {
+            let document = json!({
+                "epoch": membership.epoch,
+                "index": membership.index,
+                "backup_key": membership.backup_key,
+                "members": membership.members.iter().map(document).collect::<Vec<_>>(),
+            });
+            Output::document(format, &document)
+        }
     }
 }
 

@@ -162,32 +162,31 @@ fn check(words: &[OsString]) -> Result<Option<Value>, Failure> {
 
 fn told(file: &Path, bytes: u64, key: &str, checked: Option<&Value>, format: Format) -> Output {
     let text = |name: &str| checked.map(|found| output::plain(&found[name]));
-    match format {
-        Format::Json => Output::json(&json!({
+    if !format.is_table() {
+        let document = json!({
             "file": file.display().to_string(),
             "bytes": bytes,
             "backup_key": key,
             "verified": checked.is_some(),
             "epoch": checked.map(|found| &found["epoch"]),
             "index": checked.map(|found| &found["index"]),
-        })),
-        Format::Table => {
-            let verified = match checked {
-                Some(_) => "every byte",
-                None => "no: conclaved is not installed here; run `snapshot verify` where it is",
-            };
-            let mut rows = vec![
-                vec!["File".to_owned(), file.display().to_string()],
-                vec!["Bytes".to_owned(), bytes.to_string()],
-                vec!["Verified".to_owned(), verified.to_owned()],
-                vec!["Backup Key".to_owned(), key.to_owned()],
-            ];
-            for (title, name) in [("Epoch", "epoch"), ("Index", "index")] {
-                rows.extend(text(name).map(|value| vec![title.to_owned(), value]));
-            }
-            Output::good(output::table(&["Key", "Value"], &rows))
-        }
+        });
+        return Output::document(format, &document);
     }
+    let verified = match checked {
+        Some(_) => "every byte",
+        None => "no: conclaved is not installed here; run `snapshot verify` where it is",
+    };
+    let mut rows = vec![
+        ("File", file.display().to_string()),
+        ("Bytes", bytes.to_string()),
+        ("Verified", verified.to_owned()),
+        ("Backup Key", key.to_owned()),
+    ];
+    for (title, name) in [("Epoch", "epoch"), ("Index", "index")] {
+        rows.extend(text(name).map(|value| (title, value)));
+    }
+    Output::good(output::pairs(rows))
 }
 
 impl Restore {
@@ -203,12 +202,12 @@ impl Restore {
             text += "Nodes whose keys it does not fit are sealed: unseal each with the keys of the \
                      cluster that made it.\n";
         }
-        Ok(match format {
-            Format::Table => Output::good(text),
-            Format::Json => Output::json(
-                &json!({ "success": true, "revision": restored.revision, "epoch": restored.epoch }),
-            ),
-        })
+        if format.is_table() {
+            return Ok(Output::good(text));
+        }
+        let (revision, epoch) = (restored.revision, restored.epoch);
+        let document = json!({ "success": true, "revision": revision, "epoch": epoch });
+        Ok(Output::document(format, &document))
     }
 }
 
@@ -219,11 +218,8 @@ fn verify_words(format: Format, key: Option<&str>, file: &Path) -> Vec<OsString>
 }
 
 fn words(verb: &str, format: Format, file: &Path) -> Vec<OsString> {
-    let format = match format {
-        Format::Table => "--format=table",
-        Format::Json => "--format=json",
-    };
-    let mut all: Vec<OsString> = ["snapshot", verb, format, "--"].map(OsString::from).into();
+    let mut all: Vec<OsString> =
+        ["snapshot", verb, sibling::format_word(format), "--"].map(OsString::from).into();
     all.push(file.into());
     all
 }

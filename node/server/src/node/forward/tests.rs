@@ -84,7 +84,13 @@ fn replies_cross_whole() {
         open_reply(&asker, THERE.back(), id, &reply)
     };
     let (data, warnings) = (Some(Bytes::from_static(b"{}")), vec!["beware".to_owned()]);
-    let served = Response { data: data.clone(), warnings: warnings.clone(), revision: 8 };
+    let served = Response {
+        data: data.clone(),
+        warnings: warnings.clone(),
+        auth: data.clone(),
+        lease_duration_s: 9,
+        revision: 8,
+    };
     let came = cross(Ok(served)).expect("a success");
     assert_eq!((came.data, came.warnings, came.revision), (data.clone(), warnings, 8));
     let mut refused = Error::new(ErrorCode::CasMismatch, "another version");

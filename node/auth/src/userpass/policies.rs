@@ -1,0 +1,33 @@
+//! `users/:user/policies`: other policies.
+
+use conclave_mount::fields::{Object, TextList, present};
+use conclave_mount::{EngineError, Request, Response, Storage};
+use serde::Deserialize;
+
+use super::name;
+use super::record::UserRecord;
+
+/// Replaces the policies that the user's next tokens have.
+pub(super) fn write(
+    request: &Request,
+    name: &str,
+    storage: &mut dyn Storage,
+) -> Result<Response, EngineError> {
+    let name = name::check(name)?;
+    let Object(body): Object<PoliciesBody> = request.parse()?;
+    let mut record = UserRecord::load_known(storage, &name)?;
+    let TextList(policies) = body.token_policies.or(body.policies).ok_or_else(|| {
+        EngineError::invalid("'token_policies' is missing; give the names of policies")
+    })?;
+    record.token.set_policies(policies)?;
+    record.store(storage, &name)?;
+    Ok(Response::empty())
+}
+
+#[derive(Deserialize)]
+struct PoliciesBody {
+    #[serde(default, deserialize_with = "present")]
+    token_policies: Option<TextList>,
+    #[serde(default, deserialize_with = "present")]
+    policies: Option<TextList>,
+}

@@ -182,7 +182,9 @@ fn openraft_config(config: &RaftConfig) -> Result<Arc<Config>, MembershipError> 
         enable_pre_vote: Some(true),
         // A leader that restarts is sealed, so it must not resume without an election.
         enable_leader_restore: Some(false),
-        allow_log_reversion: Some(false),
+        // Who has less on its disk than its peers saw is kept out by the greeting. What the leader
+        // alone saw of a node that does not vote may be gone all the same: it is sent again.
+        allow_log_reversion: Some(true),
         quorum_loss_probe_interval: Some(millis(config.election_timeout_max) * 2),
         state_machine_channel_size: Some(APPLY_QUEUE_MAX),
         // When a snapshot is built and the log is cut is decided here, see `compaction`.

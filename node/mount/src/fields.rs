@@ -1,12 +1,14 @@
 //! Field types as lenient as clients expect (numbers as strings, comma-separated lists), and no
 //! more than that: whatever does not say one thing clearly is refused, `null` included.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::{EngineError, Request, duration::parse_duration};
 
@@ -29,6 +31,10 @@ pub struct WholeList(pub Vec<u64>);
 /// `["a", "b"]` or `"a,b"`; spaces around a name and empty names fall away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextList(pub Vec<String>);
+
+/// An object of texts, whose values may be written as numbers and booleans.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextMap(pub BTreeMap<String, String>);
 
 /// A `T` written as a JSON object: derived structs alone would take an array as well.
 #[derive(Debug, Default)]
@@ -55,6 +61,19 @@ pub fn query_whole(request: &Request, name: &str) -> Result<Option<u64>, EngineE
     match text.parse() {
         Ok(number) => Ok(Some(number)),
         Err(_) => Err(EngineError::invalid(format!("'{name}' must be a whole number"))),
+    }
+}
+
+impl<'de> Deserialize<'de> for TextMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let values: BTreeMap<String, Value> = BTreeMap::deserialize(deserializer)?;
+        let text = |value: Value| match value {
+            Value::String(text) => Ok(text),
+            Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+            _ => Err(D::Error::custom("a value is no text, number or boolean")),
+        };
+        let pairs = values.into_iter().map(|(key, value)| Ok((key, text(value)?)));
+        Ok(Self(pairs.collect::<Result<_, _>>()?))
     }
 }
 

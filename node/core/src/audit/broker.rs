@@ -28,7 +28,7 @@ pub struct Blocked;
 
 /// There is no such device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no audit device under this path; `conclave audit list` shows them")]
+#[error("unknown audit backend; `conclave audit list` shows those that are there")]
 pub struct UnknownDevice;
 
 /// All devices of a node, each with the key that hides values in its log. Made when the node is

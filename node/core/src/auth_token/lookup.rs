@@ -61,7 +61,7 @@ pub(crate) fn find_accessor(
         Some((hash, record)) if token::lives(ask.tx, &record, ask.call.now_ms)? => {
             Ok((hash, record))
         }
-        _ => Err(Error::new(ErrorCode::PermissionDenied, "invalid accessor")),
+        _ => Err(Error::invalid("invalid accessor")),
     }
 }
 

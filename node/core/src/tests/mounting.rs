@@ -19,6 +19,19 @@ fn mounts_come_move_and_go() {
     assert_eq!(code(bench.read("moved/data/a")), ErrorCode::NotFound);
 }
 
+/// Clients send the version as a number as well as a text.
+#[test]
+fn options_may_be_numbers() {
+    let bench = Bench::new();
+    for (path, version) in [("one", json!(1)), ("two", json!("2"))] {
+        let body = json!({"type": "kv", "config": null, "options": {"version": version}});
+        bench.write(&format!("sys/mounts/{path}"), &body).unwrap();
+    }
+    assert_eq!(bench.read("sys/mounts").unwrap()["one/"]["options"]["version"], "1");
+    let wrong = json!({"type": "kv", "options": {"version": [1]}});
+    assert_eq!(code(bench.write("sys/mounts/three", &wrong)), ErrorCode::InvalidRequest);
+}
+
 #[test]
 fn a_disabled_mount_leaves_no_row_behind() {
     let bench = Bench::new();

@@ -173,7 +173,7 @@ fn accessors_name_tokens_and_open_nothing() {
     bench.write("auth/token/revoke-accessor", &json!({"accessor": accessor})).unwrap();
     assert!(!bench.lives(&text(&made)));
     let gone = bench.write("auth/token/lookup-accessor", &json!({"accessor": accessor}));
-    assert_eq!(code(gone), ErrorCode::PermissionDenied);
+    assert_eq!(code(gone), ErrorCode::InvalidRequest);
 }
 
 /// A policy that changes between the check and the commit decides: the request loses its race and

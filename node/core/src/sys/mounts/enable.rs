@@ -1,9 +1,7 @@
 //! Enabling an engine or auth method at a path.
 
-use std::collections::BTreeMap;
-
 use conclave_mount::Class;
-use conclave_mount::fields::{Flag, Object};
+use conclave_mount::fields::{Flag, Object, TextMap};
 use serde::Deserialize;
 
 use super::tune::Tuning;
@@ -34,7 +32,7 @@ pub(in crate::sys) fn enable(ask: &mut Ask<'_>) -> Result<Response, Error> {
     let mut mount = MountRecord {
         path,
         description: body.description.unwrap_or_default(),
-        options: body.options.unwrap_or_default(),
+        options: body.options.unwrap_or_default().0,
         local: matches!(body.local, Some(Flag(true))),
         seal_wrap: matches!(body.seal_wrap, Some(Flag(true))),
         ..MountRecord::make(&ask.core.ports, kind, auth)
@@ -78,7 +76,7 @@ struct Body {
     kind: Option<String>,
     description: Option<String>,
     config: Option<Object<Tuning>>,
-    options: Option<BTreeMap<String, String>>,
+    options: Option<TextMap>,
     local: Option<Flag>,
     seal_wrap: Option<Flag>,
 }

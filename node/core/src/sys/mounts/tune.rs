@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use conclave_mount::fields::{DurationMs, Flag, Object, TextList, Whole, present};
+use conclave_mount::fields::{DurationMs, Flag, Object, TextList, TextMap, Whole, present};
 use serde::{Deserialize, Serialize};
 
 use super::view::LockOutView;
@@ -29,7 +29,7 @@ pub(super) struct Tuning {
     #[serde(rename = "plugin_name")]
     _plugin_name: Option<String>,
     description: Option<String>,
-    options: Option<BTreeMap<String, String>>,
+    options: Option<TextMap>,
 }
 
 impl Tuning {
@@ -62,7 +62,7 @@ impl Tuning {
         if let Some(description) = self.description {
             mount.description = description;
         }
-        if let Some(options) = self.options {
+        if let Some(TextMap(options)) = self.options {
             set_options(mount, options)?;
         }
         let (default_ms, max_ms) = (mount.default_lease_ttl_ms, mount.max_lease_ttl_ms);

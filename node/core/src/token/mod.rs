@@ -8,7 +8,7 @@
 //!
 //! A token's text is stored nowhere. A batch token is stored nowhere either: it carries its record. A token lives only while every ancestor's row stands and has
 //! not ended, so that revoking a tree of any size is the removal of one row, seen at once on every
-//! node; what is left of the tree opens nothing any more and is swept by `auth/token/tidy`.
+//! node; what is left of the tree opens nothing any more, and its rows stay where they are.
 //! Each row on the way up is read in the request's own view and becomes a condition of its commit.
 
 mod authenticate;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use conclave_barrier::Barrier;
 use conclave_ports::Ports;
 
-use crate::audited::{AuditPlaces, Audits};
+use crate::audited::{AuditPlaces, Audits, Enabled};
 use crate::canonical::CanonicalPath;
 use crate::ceremony_budget::CeremonyBudget;
 use crate::mounts::MountCache;
@@ -113,6 +113,16 @@ impl Core {
                 Operation::Write | Operation::Delete | Operation::Patch => Access::Write,
             },
         }
+    }
+
+    /// The headers that the audit log may hold, as far as this node has heard: the doors collect no
+    /// others.
+    pub fn audited_headers(&self) -> Vec<String> {
+        let enabled = self.audits.newest();
+        let names = |enabled: Arc<Enabled>| {
+            enabled.headers.iter().map(|(name, _)| name.to_owned()).collect()
+        };
+        enabled.map(names).unwrap_or_default()
     }
 
     /// For how long requests have been refused, or would have been, because no audit device takes

@@ -79,6 +79,11 @@ pub struct Request {
     pub query: BTreeMap<String, String>,
     /// Where the client connected from.
     pub client: Option<IpAddr>,
+    /// Headers that the audit log may hold, by their names in lower case; see
+    /// [`Core::audited_headers`](crate::Core::audited_headers).
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// The node that handed the request on; empty where the client asked this one.
+    pub forwarded_from: String,
     /// Set by clients that may send the request again.
     pub idempotency: Option<Idempotency>,
     /// How fresh data must be.

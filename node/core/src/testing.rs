@@ -257,6 +257,8 @@ impl Bench {
             body: Bytes::copy_from_slice(body),
             query: BTreeMap::new(),
             client: None,
+            headers: BTreeMap::new(),
+            forwarded_from: String::new(),
             idempotency: None,
             read_level: ReadLevel::Linearizable,
             time_limit: Duration::from_secs(90),

@@ -127,6 +127,11 @@ pub trait Service: Send + Sync + 'static {
     /// Metrics, for listeners that serve them without a token.
     fn metrics(&self) -> String;
 
+    /// The headers that the audit log may hold, in lower case; a request carries no others on.
+    fn audited_headers(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Random bytes for request ids.
     fn make_request_id(&self) -> String;
 }

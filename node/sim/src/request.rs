@@ -53,6 +53,8 @@ impl Ask {
             body: self.body.clone(),
             query: version.into_iter().collect::<BTreeMap<_, _>>(),
             client: None,
+            headers: BTreeMap::new(),
+            forwarded_from: String::new(),
             idempotency: self.idempotency.clone(),
             read_level: ReadLevel::Linearizable,
             time_limit: TIME_LIMIT,

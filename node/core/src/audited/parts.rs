@@ -110,11 +110,12 @@ impl Entry {
                 body: &request.body,
                 query: Some(&request.query),
                 remote_address: &self.remote_address,
+                headers: Some(&request.headers),
                 header_rules: Some(header_rules),
                 ..RequestPart::default()
             },
             error,
-            ..Record::default()
+            forwarded_from: &request.forwarded_from,
         }
     }
 
@@ -127,7 +128,7 @@ impl Entry {
             token_policies: &caller.policies,
             metadata: Some(&caller.metadata),
             remaining_uses: caller.uses_left,
-            token_type: "service",
+            token_type: if caller.is_batch() { "batch" } else { "service" },
             token_ttl_s: caller.ttl_ms / 1000,
             token_issue_time_ms: caller.created_ms,
             policy_results: self.decision.as_ref().map(|decision| PolicyResults {

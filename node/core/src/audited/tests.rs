@@ -465,6 +465,30 @@ fn headers_are_named_one_by_one() {
     }
 }
 
+#[test]
+fn headers_are_logged_as_their_rules_say_and_a_forwarded_request_says_whence() {
+    let (bench, node) = node();
+    let at = |name: &str| ["sys/config/auditing/request-headers/", name].concat();
+    node.write(&bench, &at("x-team"), &json!({})).unwrap();
+    node.write(&bench, &at("x-secret"), &json!({"hmac": true})).unwrap();
+    node.read(&bench, "secret/config").unwrap();
+    assert_eq!(node.core.audited_headers(), ["x-secret", "x-team"]);
+    let mut request = bench.request(Operation::Read, "secret/config", b"");
+    request.forwarded_from = "node-2".into();
+    for (name, value) in [("x-team", "blue"), ("x-secret", "canary-1"), ("x-other", "canary-1")] {
+        request.headers.insert(name.into(), vec![value.into()]);
+    }
+    node.send(&request).unwrap();
+    for record in node.records("file/").iter().rev().take(2) {
+        let headers = &record["request"]["headers"];
+        assert_eq!(headers["x-team"], json!(["blue"]));
+        assert!(headers["x-secret"][0].as_str().unwrap().starts_with("hmac-sha256:"));
+        assert_eq!(headers["x-other"], Value::Null);
+        assert_eq!(record["forwarded_from"], "node-2");
+    }
+    assert!(!node.places.sink("file/").text().contains("canary-1"));
+}
+
 /// THREATS row 67: neither a token nor an accessor is in the log, wherever it stands.
 #[test]
 fn row_067_tokens_and_accessors_are_in_no_line() {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use conclave_core as core;
 use conclave_core::{CanonicalPath, Idempotency, Operation, ReadLevel, Token};
 use conclave_proto::v1;
+use http::HeaderMap;
 use serde::Deserialize;
 use tonic::Status;
 
@@ -23,6 +24,7 @@ pub(super) struct Context {
     token: Option<Token>,
     namespace: String,
     client: Option<IpAddr>,
+    headers: HeaderMap,
     time_limit: Option<Duration>,
     pub(super) permit: Arc<Permit>,
 }
@@ -82,14 +84,15 @@ pub(super) fn open<T>(request: tonic::Request<T>) -> Result<(Context, T), Status
     let arrival = extensions
         .remove::<Arrival>()
         .ok_or_else(|| Refusal::internal("a gRPC call did not come through the door"))?;
-    let headers = metadata.as_ref();
-    head::refuse_wrapping(headers)?;
+    let headers = metadata.into_headers();
+    head::refuse_wrapping(&headers)?;
     let context = Context {
-        token: head::token(headers)?,
-        namespace: head::namespace(headers)?.to_owned(),
+        token: head::token(&headers)?,
+        namespace: head::namespace(&headers)?.to_owned(),
         client: Some(arrival.peer.address),
         time_limit: headers.get("grpc-timeout").and_then(|value| parse_timeout(value.as_bytes())),
         permit: arrival.permit,
+        headers,
     };
     Ok((context, message))
 }
@@ -122,6 +125,8 @@ impl Handlers {
             body: ask.body,
             query: ask.query,
             client: context.client,
+            headers: head::audited(&context.headers, self.caller.service.audited_headers()),
+            forwarded_from: String::new(),
             idempotency: ask.request_id.map(idempotency).transpose()?,
             read_level: ask
                 .read_level

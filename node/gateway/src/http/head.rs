@@ -90,6 +90,20 @@ fn query_decode(text: &str) -> Result<String, Refusal> {
     })
 }
 
+/// The headers with these names, for the audit log. A value that is no text is left out.
+pub(crate) fn audited(headers: &HeaderMap, names: Vec<String>) -> BTreeMap<String, Vec<String>> {
+    let mut found = BTreeMap::new();
+    for name in names {
+        let values = headers.get_all(name.as_str()).iter();
+        let texts = values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
+        let texts: Vec<_> = texts.map(str::to_owned).collect();
+        if !texts.is_empty() {
+            found.insert(name, texts);
+        }
+    }
+    found
+}
+
 /// The token: `X-Vault-Token` first, else `Authorization: Bearer`.
 pub(crate) fn token(headers: &HeaderMap) -> Result<Option<Token>, Refusal> {
     let text = match single(headers, "x-vault-token")? {

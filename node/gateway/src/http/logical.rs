@@ -47,6 +47,7 @@ impl HttpDoor {
         let token = head::token(headers)?;
         let namespace = head::namespace(headers)?.to_owned();
         let read_level = head::read_level(headers)?;
+        let audited = head::audited(headers, self.caller.service.audited_headers());
         let takes_body = match operation {
             Operation::Write | Operation::Patch => true,
             // Its nonce says which attempt is to end.
@@ -70,6 +71,8 @@ impl HttpDoor {
             // Parameters mean nothing beside a body.
             query: if takes_body { head::Query::new() } else { query },
             client: Some(peer.address),
+            headers: audited,
+            forwarded_from: String::new(),
             idempotency: None,
             read_level,
             time_limit: self.caller.time_limit,

@@ -68,6 +68,8 @@ impl HttpDoor {
             body: Bytes::new(),
             query: head::Query::new(),
             client: Some(peer.address),
+            headers: head::audited(headers, self.caller.service.audited_headers()),
+            forwarded_from: String::new(),
             idempotency: None,
             read_level: head::read_level(headers)?,
             time_limit: self.caller.time_limit,

@@ -28,6 +28,7 @@ use tonic::Status;
 use super::dispatch::{leader_of, no_leader};
 use super::forward::{open_reply, open_request, outcome_unknown, seal_reply, seal_request};
 use super::init::{CA_CERTIFICATE, CA_KEY};
+use super::peers::member_name;
 use super::{Node, Running};
 use crate::backup::{
     About, BackupError, BackupKey, BackupWriter, PublicKey, Spool, Verified, verify,
@@ -157,13 +158,16 @@ impl Node {
         let (request, id) = open_request(sealer, route, &request.sealed)
             .map_err(|error| Status::permission_denied(error.to_string()))?;
         let served = match request {
-            Ok(request) => match core.admit(&request).await {
-                Ok(admitted) => {
-                    let force = request.path.ends_with(FORCE_SUFFIX);
-                    self.restore_here(running, core, admitted, force, bytes).await
+            Ok(mut request) => {
+                request.forwarded_from = member_name(running, route.from);
+                match core.admit(&request).await {
+                    Ok(admitted) => {
+                        let force = request.path.ends_with(FORCE_SUFFIX);
+                        self.restore_here(running, core, admitted, force, bytes).await
+                    }
+                    Err(error) => Err(error),
                 }
-                Err(error) => Err(error),
-            },
+            }
             Err(error) => Err(error),
         };
         seal_reply(sealer, route.back(), id, served)

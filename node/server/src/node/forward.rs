@@ -1,6 +1,7 @@
 //! A client request and its answer as they cross from the asked node to the leader: whole, and
 //! sealed, so that nobody who reads inside TLS reads a client's token or value.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,6 +123,7 @@ fn into_wire(request: &Request) -> v1::ForwardedRequest {
             ReadLevel::AtRevision(revision) => Some(WireReadLevel::AtRevision(revision)),
             ReadLevel::Stale => Some(WireReadLevel::Stale(true)),
         },
+        headers: into_wire_headers(&request.headers),
     }
 }
 
@@ -149,6 +151,8 @@ fn from_wire(message: v1::ForwardedRequest) -> Result<Request, Error> {
         body: message.body,
         query: message.query.into_iter().collect(),
         client: message.client_addr.parse().ok(),
+        headers: from_wire_headers(message.headers),
+        forwarded_from: String::new(),
         idempotency: message.idempotency.map(|tag| Idempotency {
             session: tag.session,
             sequence: tag.sequence,
@@ -161,6 +165,21 @@ fn from_wire(message: v1::ForwardedRequest) -> Result<Request, Error> {
         },
         time_limit: Duration::from_millis(message.deadline_ms),
     })
+}
+
+fn into_wire_headers(headers: &BTreeMap<String, Vec<String>>) -> Vec<v1::ForwardedHeader> {
+    let pairs = headers.iter().flat_map(|(name, values)| {
+        values.iter().map(|value| v1::ForwardedHeader { name: name.clone(), value: value.clone() })
+    });
+    pairs.collect()
+}
+
+fn from_wire_headers(pairs: Vec<v1::ForwardedHeader>) -> BTreeMap<String, Vec<String>> {
+    let mut headers = BTreeMap::<String, Vec<String>>::new();
+    for v1::ForwardedHeader { name, value } in pairs {
+        headers.entry(name).or_default().push(value);
+    }
+    headers
 }
 
 /// What the leader answered.

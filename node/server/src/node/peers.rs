@@ -146,7 +146,8 @@ impl Node {
             .inspect_err(|error| tracing::warn!(%error, from = route.from, "a forwarded request"))
             .map_err(|error| Status::permission_denied(error.to_string()))?;
         let served = match request {
-            Ok(request) => {
+            Ok(mut request) => {
+                request.forwarded_from = member_name(running, route.from);
                 let answer = self.while_unsealed(core, core.handle(&request)).await;
                 answer.unwrap_or_else(|| Err(outcome_unknown()))
             }
@@ -287,4 +288,11 @@ fn into_refusal(error: Error) -> JoinRefusal {
         }
         _ => JoinRefusal::NotReady(error.to_string()),
     }
+}
+
+/// What the audit log calls a member.
+pub(super) fn member_name(running: &Running, node_id: u64) -> String {
+    let members = running.raft.status().members;
+    let found = members.into_iter().find(|view| view.member.node_id == node_id);
+    found.map_or_else(|| node_id.to_string(), |view| view.member.name)
 }

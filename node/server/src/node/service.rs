@@ -60,6 +60,13 @@ impl Service for Node {
         self.metrics.render()
     }
 
+    fn audited_headers(&self) -> Vec<String> {
+        match self.phase() {
+            Phase::Unsealed(_, core) => core.audited_headers(),
+            _ => Vec::new(),
+        }
+    }
+
     fn make_request_id(&self) -> String {
         uuid::Builder::from_random_bytes(self.ports.random()).into_uuid().to_string()
     }

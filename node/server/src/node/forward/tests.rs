@@ -21,6 +21,8 @@ fn request() -> Request {
         body: Bytes::from_static(br#"{"data":{"canary":1}}"#),
         query: BTreeMap::from([("version".to_owned(), "3".to_owned())]),
         client: Some([192, 0, 2, 7].into()),
+        headers: BTreeMap::from([("x-team".to_owned(), vec!["a".to_owned(), "b".to_owned()])]),
+        forwarded_from: String::new(),
         idempotency: Some(Idempotency {
             session: Bytes::from_static(b"session"),
             sequence: 9,
@@ -48,6 +50,7 @@ fn a_request_crosses_whole() {
     assert_eq!(came.token.expect("it has one").expose(), "hvs.canary");
     assert_eq!((&came.body, &came.query, came.client), (&sent.body, &sent.query, sent.client));
     assert_eq!(came.idempotency, sent.idempotency);
+    assert_eq!(came.headers, sent.headers);
     assert_eq!((came.read_level, came.time_limit), (sent.read_level, sent.time_limit));
 }
 

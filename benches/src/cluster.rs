@@ -1,6 +1,6 @@
 //! The cluster under load: `conclaved dev`, as a user starts it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use conclave_sdk::{Client, Config};
 use serde::Deserialize;
 use tokio::process::{Child, Command};
 
-use crate::load::Operation;
-use crate::pace::pause;
+use crate::http::Http;
+use crate::pace::until;
 use crate::programs;
 
 #[derive(Deserialize)]
@@ -25,36 +25,52 @@ struct Node {
     id: u64,
     pid: u32,
     api_addr: String,
+    config: PathBuf,
 }
 
 /// Three nodes, and the files they leave.
 pub(crate) struct Cluster {
     ready: Ready,
     supervisor: Child,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {
     /// Starts the `conclaved` that was built beside this program.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let conclaved = programs::conclaved()?;
         let directory = tempfile::tempdir()?;
-        let ready_file = directory.path().join("ready.json");
-        let supervisor = Command::new(conclaved)
-            .args(["dev", "--nodes", "3", "--ready-file"])
-            .arg(&ready_file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?;
-        for _ in 0..START_POLLS_MAX {
-            if ready_file.exists() {
-                let ready = serde_json::from_slice(&std::fs::read(&ready_file)?)?;
-                return Ok(Self { ready, supervisor, _directory: directory });
-            }
-            pause(Duration::from_millis(100)).await;
+        let (ready, supervisor) = supervise(directory.path()).await?;
+        Ok(Self { ready, supervisor, directory })
+    }
+
+    /// The same with an audit log of each node in a file.
+    pub(crate) async fn start_audited() -> anyhow::Result<Self> {
+        let cluster = Self::start().await?;
+        let Self { ready, supervisor, directory } = cluster;
+        end(supervisor).await?;
+        for node in &ready.nodes {
+            let mut config: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(&node.config)?)?;
+            config["audit"] =
+                serde_json::json!({"file": {"bench": {"options": {"file_path": "audit.log"}}}});
+            std::fs::write(&node.config, serde_json::to_vec_pretty(&config)?)?;
         }
-        anyhow::bail!("the cluster did not come up")
+        let (ready, supervisor) = supervise(directory.path()).await?;
+        Ok(Self { ready, supervisor, directory })
+    }
+
+    /// Requests over HTTP to one node, with this token or the root token.
+    pub(crate) fn http(&self, address: &str, token: Option<&str>) -> anyhow::Result<Http> {
+        Http::new(&self.ready.ca_file, address, token.unwrap_or(&self.ready.root_token))
+    }
+
+    /// The leader's address first, then the others'.
+    pub(crate) async fn addresses(&self) -> anyhow::Result<Vec<String>> {
+        let leader = self.address_of(true).await?;
+        let all = self.ready.nodes.iter().map(|node| node.api_addr.clone());
+        let mut addresses: Vec<_> = all.filter(|address| *address != leader).collect();
+        addresses.insert(0, leader);
+        Ok(addresses)
     }
 
     /// Processes of the nodes.
@@ -72,18 +88,17 @@ impl Cluster {
         Ok(Client::connect(config).await?)
     }
 
-    /// The node that this operation goes to.
-    pub(crate) async fn address_for(&self, operation: Operation) -> anyhow::Result<String> {
+    /// The leader's address, or one of a follower.
+    pub(crate) async fn address_of(&self, wants_leader: bool) -> anyhow::Result<String> {
         let any = self.client(&self.ready.nodes[0].api_addr, 1).await?;
         let leader = any.operator().status(Some(&self.ready.nodes[0].api_addr)).await?.leader_id;
-        let wants_leader = operation != Operation::GetFollower;
         let node = self.ready.nodes.iter().find(|node| (node.id == leader) == wants_leader);
         Ok(node.context("no such node")?.api_addr.clone())
     }
 
     /// Mean times inside the leader, from its metrics.
     pub(crate) async fn write_parts(&self) -> anyhow::Result<String> {
-        let leader = self.address_for(Operation::Put).await?;
+        let leader = self.address_of(true).await?;
         let client = self.client(&leader, 1).await?;
         let text = client
             .logical()
@@ -109,14 +124,43 @@ impl Cluster {
     }
 
     /// Ends the cluster.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.supervisor.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        }
-        self.supervisor.wait().await?;
-        Ok(())
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        end(self.supervisor).await
     }
 }
 
-const START_POLLS_MAX: usize = 600;
+/// Starts `conclaved dev` with its data in `directory`, or what is there already.
+async fn supervise(directory: &Path) -> anyhow::Result<(Ready, Child)> {
+    let ready_file = directory.join("ready.json");
+    match std::fs::remove_file(&ready_file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let mut supervisor = Command::new(programs::conclaved()?)
+        .args(["dev", "--nodes", "3", "--data-dir"])
+        .arg(directory.join("cluster"))
+        .arg("--ready-file")
+        .arg(&ready_file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    until(START_MAX, "the start of a cluster", async || {
+        let ended = supervisor.try_wait()?;
+        anyhow::ensure!(ended.is_none(), "conclaved dev ended before its cluster was ready");
+        Ok(ready_file.exists())
+    })
+    .await?;
+    Ok((serde_json::from_slice(&std::fs::read(&ready_file)?)?, supervisor))
+}
+
+async fn end(mut supervisor: Child) -> anyhow::Result<()> {
+    let pid = supervisor.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+    }
+    supervisor.wait().await?;
+    Ok(())
+}
+
+const START_MAX: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Vault's door: one request a connection.
+//! Vault's door.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,19 +8,30 @@ use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::pace;
 
 /// Sends requests to one node.
+#[derive(Clone)]
 pub(crate) struct Http {
     connector: TlsConnector,
     address: SocketAddr,
+    token: String,
+}
+
+/// A connection that is kept, for one request after the other.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: JoinHandle<hyper::Result<()>>,
+    host: String,
     token: String,
 }
 
@@ -37,36 +48,54 @@ impl Http {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), address, token: token.into() })
     }
 
-    /// Status and body of the answer.
+    /// Status and body of the answer, over a connection of its own.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<(u16, Bytes)> {
-        self.send("GET", path, Bytes::new()).await
+        self.connect().await?.send("GET", path, Bytes::new()).await
     }
 
-    /// Status and body of the answer.
+    /// Status and body of the answer, over a connection of its own.
     pub(crate) async fn put(
         &self,
         path: &str,
         body: &serde_json::Value,
     ) -> anyhow::Result<(u16, Bytes)> {
-        self.send("PUT", path, body.to_string().into()).await
+        self.connect().await?.send("PUT", path, body.to_string().into()).await
     }
 
-    async fn send(&self, method: &str, path: &str, body: Bytes) -> anyhow::Result<(u16, Bytes)> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
         let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
         let name = ServerName::from(self.address.ip());
         let stream = TokioIo::new(self.connector.connect(name, stream).await?);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-        let connection = pace::task(connection);
+        let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+        let driver = pace::task(connection);
+        Ok(Connection { sender, driver, host: self.address.to_string(), token: self.token.clone() })
+    }
+}
+
+impl Connection {
+    /// Status and body of the answer.
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Bytes,
+    ) -> anyhow::Result<(u16, Bytes)> {
+        self.sender.ready().await?;
         let request = Request::builder()
             .method(method)
             .uri(format!("/v1/{path}"))
-            .header("host", self.address.to_string())
+            .header("host", &self.host)
             .header("x-vault-token", &self.token)
             .body(Full::new(body))?;
-        let answer = sender.send_request(request).await?;
+        let answer = self.sender.send_request(request).await?;
         let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await?.to_bytes();
-        connection.abort();
-        Ok((status, body))
+        Ok((status, answer.into_body().collect().await?.to_bytes()))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
     }
 }

@@ -1,33 +1,36 @@
-//! Closed-loop load: each client has one request under way.
+//! Load: clients that each have one request under way, as fast as they are answered or at a fixed
+//! rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use conclave_sdk::{Client, Kv};
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use serde_json::json;
 
-use crate::cluster::Cluster;
 use crate::nodes_cpu;
-use crate::pace::{now, task};
+use crate::pace::{now, pause, task};
 
-/// What the clients do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
-    /// Durable writes of new versions, sent to the leader.
-    Put,
-    /// Linearizable reads from the leader.
-    GetLeader,
-    /// Linearizable reads from one follower.
-    GetFollower,
+/// One client: does the same thing again and again.
+pub(crate) trait Work: Send + 'static {
+    /// One operation, on the key of this turn.
+    fn once(&mut self, turn: usize) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// One point of the table.
+/// How the clients are paced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pace {
+    /// The next request goes as soon as the last is answered.
+    Closed,
+    /// So many requests a second, over all clients. A late answer makes the next request late, and
+    /// its time counts from when it was due.
+    Fixed(u32),
+}
+
+/// One point of a table.
 #[derive(Serialize)]
 pub(crate) struct Figures {
-    pub(crate) operation: &'static str,
+    pub(crate) operation: String,
     pub(crate) clients: usize,
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
@@ -36,48 +39,61 @@ pub(crate) struct Figures {
     pub(crate) errors: u64,
 }
 
-impl Operation {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Put => "durable put",
-            Self::GetLeader => "linearizable get, leader",
-            Self::GetFollower => "linearizable get, follower",
-        }
+/// Head of a table of [`Figures`].
+pub(crate) const TABLE_HEAD: &str =
+    "| operation | clients | req/s | p50 ms | p99 ms | node CPU s per 1,000 | errors |
+|---|---|---|---|---|---|---|";
+
+impl Figures {
+    /// A row of the table.
+    pub(crate) fn row(&self) -> String {
+        format!(
+            "| {} | {} | {:.0} | {:.2} | {:.2} | {:.3} | {} |",
+            self.operation,
+            self.clients,
+            self.per_second,
+            self.p50_ms,
+            self.p99_ms,
+            self.cpu_seconds_per_1000,
+            self.errors
+        )
     }
 }
 
-/// Runs `clients` clients for `span`.
-pub(crate) async fn run(
-    cluster: &Cluster,
-    operation: Operation,
-    clients: usize,
+/// Has every client of `works` work for `span`; `pids` are the nodes whose CPU time counts.
+pub(crate) async fn run<W: Work>(
+    operation: &str,
+    works: Vec<W>,
+    pace: Pace,
     span: Duration,
-    value_bytes: usize,
+    pids: &[u32],
 ) -> anyhow::Result<Figures> {
-    let at = cluster.address_for(operation).await?;
-    let connections = clients.div_ceil(CLIENTS_PER_CONNECTION);
-    let client = cluster.client(&at, connections).await?;
-    fill(&client.kv("secret"), value_bytes).await?;
-
+    let clients = works.len();
     let errors = Arc::new(AtomicU64::new(0));
-    let pids = cluster.pids();
-    let cpu_before = nodes_cpu::seconds(&pids)?;
+    let cpu_before = nodes_cpu::seconds(pids)?;
     let begun = now();
-    let tasks: Vec<_> = (0..clients)
-        .map(|number| {
-            let loaded = Loaded { operation, number, span, value_bytes, errors: errors.clone() };
-            task(drive(client.clone(), loaded))
+    let tasks: Vec<_> = works
+        .into_iter()
+        .enumerate()
+        .map(|(number, work)| {
+            let step = match pace {
+                Pace::Closed => Duration::ZERO,
+                Pace::Fixed(rate) => Duration::from_secs(1) * u32::try_from(clients)? / rate,
+            };
+            let first = step * u32::try_from(number)? / u32::try_from(clients)?;
+            let loop_ = Loop { number, first, step, span, errors: errors.clone() };
+            Ok(task(loop_.drive(work)))
         })
-        .collect();
+        .collect::<anyhow::Result<_>>()?;
     let mut latencies = Histogram::<u64>::new(3)?;
     for task in tasks {
         latencies.add(task.await??)?;
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let cpu = nodes_cpu::seconds(&pids)? - cpu_before;
+    let cpu = nodes_cpu::seconds(pids)? - cpu_before;
     let count = latencies.len() as f64;
     Ok(Figures {
-        operation: operation.name(),
+        operation: operation.to_owned(),
         clients,
         per_second: count / seconds,
         p50_ms: latencies.value_at_quantile(0.5) as f64 / 1e6,
@@ -87,50 +103,47 @@ pub(crate) async fn run(
     })
 }
 
-struct Loaded {
-    operation: Operation,
+/// One client's loop.
+struct Loop {
     number: usize,
+    first: Duration,
+    /// Zero: as fast as it goes.
+    step: Duration,
     span: Duration,
-    value_bytes: usize,
     errors: Arc<AtomicU64>,
 }
 
-async fn drive(client: Client, loaded: Loaded) -> anyhow::Result<Histogram<u64>> {
-    let kv = client.kv("secret");
-    let value = json!({"v": "x".repeat(loaded.value_bytes)});
-    let mut latencies = Histogram::<u64>::new(3)?;
-    let begun = now();
-    let mut turn = loaded.number;
-    while begun.elapsed() < loaded.span {
-        let path = format!("bench/{}", turn % KEYS);
-        turn += 101;
-        let one = now();
-        let done = match loaded.operation {
-            Operation::Put => kv.put(&path, &value, None).await.map(drop),
-            Operation::GetLeader | Operation::GetFollower => kv.get(&path, None).await.map(drop),
-        };
-        match done {
-            Ok(()) => latencies.record(u64::try_from(one.elapsed().as_nanos())?)?,
-            Err(_) => {
-                loaded.errors.fetch_add(1, Ordering::Relaxed);
+impl Loop {
+    async fn drive(self, mut work: impl Work) -> anyhow::Result<Histogram<u64>> {
+        let mut latencies = Histogram::<u64>::new(3)?;
+        let begun = now();
+        let mut turn = self.number;
+        let mut due = self.first;
+        while begun.elapsed().max(due) < self.span {
+            pause_until(begun, due).await;
+            let since = if self.step.is_zero() { begun.elapsed() } else { due };
+            match work.once(turn).await {
+                Ok(()) => {
+                    let spent = begun.elapsed().saturating_sub(since);
+                    latencies.record(u64::try_from(spent.as_nanos())?)?;
+                }
+                Err(_) => {
+                    self.errors.fetch_add(1, Ordering::Relaxed);
+                }
             }
+            turn += TURN_STEP;
+            due += self.step;
         }
+        Ok(latencies)
     }
-    Ok(latencies)
 }
 
-/// Makes every key exist.
-async fn fill(kv: &Kv, value_bytes: usize) -> anyhow::Result<()> {
-    let value = json!({"v": "x".repeat(value_bytes)});
-    if kv.get(&format!("bench/{}", KEYS - 1), None).await?.is_some() {
-        return Ok(());
+async fn pause_until(begun: std::time::Instant, due: Duration) {
+    let early = due.saturating_sub(begun.elapsed());
+    if !early.is_zero() {
+        pause(early).await;
     }
-    for key in 0..KEYS {
-        kv.put(&format!("bench/{key}"), &value, None).await?;
-    }
-    Ok(())
 }
 
-const KEYS: usize = 1_000;
-/// Many connections beat one HTTP/2 connection.
-const CLIENTS_PER_CONNECTION: usize = 8;
+/// Clients walk through the keys in strides, so that they rarely meet.
+const TURN_STEP: usize = 101;

@@ -7,13 +7,16 @@
 
 mod big_state;
 mod cluster;
+mod etcd;
 mod floor;
 mod http;
+mod kv;
 mod load;
 mod nodes_cpu;
 mod pace;
 mod plot;
 mod programs;
+mod sdk;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +24,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use cluster::Cluster;
-use load::{Figures, Operation};
+use etcd::Etcd;
+use load::{Figures, TABLE_HEAD};
 
 /// Measures durable writes and linearizable reads.
 #[derive(Parser)]
@@ -37,6 +41,8 @@ struct Arguments {
 enum Command {
     /// Fills a cluster under a memory limit; watches memory and pauses as snapshots come and go.
     BigState(big_state::Arguments),
+    /// KV over HTTP with a service token, a policy of 20 rules and an audit log in a file.
+    Kv(kv::Arguments),
     /// Draws what was measured: memory curves and failover times.
     Plot(plot::Arguments),
 }
@@ -52,6 +58,9 @@ struct LoadArguments {
     /// Bytes of a value.
     #[arg(long, default_value_t = 300)]
     value_bytes: usize,
+    /// First measures three members of etcd (Debian's package `etcd-server`) in the same way.
+    #[arg(long)]
+    etcd: bool,
     /// Also writes the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -62,6 +71,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::BigState(arguments)) => big_state::run(arguments).await,
+        Some(Command::Kv(arguments)) => kv::run(arguments).await,
         Some(Command::Plot(arguments)) => plot::run(&arguments),
         None => measure_load(arguments.load).await,
     }
@@ -76,14 +86,16 @@ async fn measure_load(arguments: LoadArguments) -> anyhow::Result<()> {
         floor.per_second, floor.p50_us, floor.p99_us
     );
 
-    let cluster = Cluster::start().await?;
-    println!("| operation | clients | req/s | p50 ms | p99 ms | node CPU s per 1,000 | errors |");
-    println!("|---|---|---|---|---|---|---|");
+    println!("{TABLE_HEAD}");
     let mut all = Vec::new();
-    for operation in [Operation::Put, Operation::GetLeader, Operation::GetFollower] {
+    if arguments.etcd {
+        all.extend(measure_etcd(&arguments, span).await?);
+    }
+    let cluster = Cluster::start().await?;
+    for operation in sdk::Operation::ALL {
         for &clients in &arguments.clients {
             let figures =
-                load::run(&cluster, operation, clients, span, arguments.value_bytes).await?;
+                sdk::run(&cluster, operation, clients, span, arguments.value_bytes).await?;
             println!("{}", figures.row());
             all.push(figures);
         }
@@ -98,18 +110,16 @@ async fn measure_load(arguments: LoadArguments) -> anyhow::Result<()> {
     cluster.stop().await
 }
 
-/// Rows of the table, for `--json`.
-impl Figures {
-    fn row(&self) -> String {
-        format!(
-            "| {} | {} | {:.0} | {:.2} | {:.2} | {:.3} | {} |",
-            self.operation,
-            self.clients,
-            self.per_second,
-            self.p50_ms,
-            self.p99_ms,
-            self.cpu_seconds_per_1000,
-            self.errors
-        )
+async fn measure_etcd(arguments: &LoadArguments, span: Duration) -> anyhow::Result<Vec<Figures>> {
+    let etcd = Etcd::start().await?;
+    let mut all = Vec::new();
+    for operation in [etcd::Operation::Put, etcd::Operation::Get] {
+        for &clients in &arguments.clients {
+            let figures = etcd.run(operation, clients, span, arguments.value_bytes).await?;
+            println!("{}", figures.row());
+            all.push(figures);
+        }
     }
+    etcd.stop().await?;
+    Ok(all)
 }

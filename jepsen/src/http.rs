@@ -1,6 +1,7 @@
 //! Raw HTTP/1.1 over TLS: bytes in, status and body out, so that tests can send what no client
 //! library would.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::pace;
 
@@ -79,11 +81,32 @@ impl Raw {
         Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
+    /// A connection, from this address of the machine where one is given.
+    pub(crate) async fn connect(
+        &self,
+        source: Option<IpAddr>,
+    ) -> anyhow::Result<TlsStream<TcpStream>> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(source) = source {
+            socket.bind((source, 0).into())?;
+        }
+        let stream = socket.connect(self.address).await?;
+        let name = ServerName::from(self.address.ip());
+        Ok(self.connector.connect(name, stream).await?)
+    }
+
+    /// A connection for HTTP/2.
+    pub(crate) async fn connect_http2(&self) -> anyhow::Result<TlsStream<TcpStream>> {
+        let mut config = rustls::ClientConfig::clone(self.connector.config());
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(self.address).await?;
+        let name = ServerName::from(self.address.ip());
+        Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+    }
+
     async fn raw_exchange(&self, bytes: &[u8], limit: Duration) -> anyhow::Result<Vec<u8>> {
         pace::within(limit, "an answer", async {
-            let stream = TcpStream::connect(self.address).await?;
-            let name = ServerName::from(self.address.ip());
-            let mut stream = self.connector.connect(name, stream).await?;
+            let mut stream = self.connect(None).await?;
             // A node that refuses early may stop reading; its answer counts all the same.
             let _ = stream.write_all(bytes).await;
             let _ = stream.flush().await;

@@ -12,6 +12,7 @@ mod ports;
 mod proxy;
 mod remains;
 mod report;
+mod rows;
 mod seed;
 mod workloads;
 

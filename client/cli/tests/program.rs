@@ -56,7 +56,7 @@ fn mistakes_on_this_side_are_one() {
         &["kv", "put", "-tls-skip-verify", "secret/a", "novalue"],
         &["kv", "put", "-cas=x", "secret/a", "k=v"],
         &["kv", "get", "-tls-skip-verify", "secret"],
-        &["kv", "get", "-address=http://127.0.0.1:1", "secret/a"],
+        &["kv", "get", "-address=http://192.0.2.1:1", "secret/a"],
         &["kv", "get", "-ca-cert=/nonexistent", "secret/a"],
         &["operator", "unseal", "-tls-skip-verify", "not a key"],
     ] {

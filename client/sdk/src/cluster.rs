@@ -38,6 +38,8 @@ pub(crate) struct Cluster {
     dialer: Dialer,
     overrides: BTreeMap<Address, Address>,
     connections_per_node: usize,
+    /// Whether one of the given addresses is without TLS.
+    plain: bool,
     state: Mutex<State>,
     /// Wakes the discovery task.
     wanted: Arc<Notify>,
@@ -64,15 +66,17 @@ impl Cluster {
         for (told, used) in &config.address_overrides {
             overrides.insert(told.parse()?, used.parse()?);
         }
+        let addresses = config.addresses.iter().map(|text| text.parse());
+        let addresses: Vec<Address> = addresses.collect::<Result<_, _>>()?;
         let cluster = Self {
+            plain: addresses.iter().any(Address::is_plain),
             dialer: Dialer::new(config)?,
             overrides,
             connections_per_node: config.connections_per_node.clamp(1, CONNECTIONS_PER_NODE_MAX),
             state: Mutex::new(State { nodes: BTreeMap::new(), leader: None, turn: 0 }),
             wanted: Arc::new(Notify::new()),
         };
-        for text in &config.addresses {
-            let address: Address = text.parse()?;
+        for address in addresses {
             let node = cluster.node(&address, true)?;
             cluster.lock().nodes.insert(address, node);
         }
@@ -206,10 +210,12 @@ impl Cluster {
         state.leader = leader.filter(|leader| state.nodes.contains_key(leader));
     }
 
-    /// The address to use for one that the cluster told.
+    /// The address to use for one that the cluster told. Nobody who was given addresses with TLS is
+    /// told to do without.
     fn told(&self, text: &str) -> Option<Address> {
         let told: Address = (!text.is_empty()).then(|| text.parse().ok())??;
-        Some(self.overrides.get(&told).cloned().unwrap_or(told))
+        let address = self.overrides.get(&told).cloned().unwrap_or(told);
+        (self.plain || !address.is_plain()).then_some(address)
     }
 
     fn node(&self, address: &Address, configured: bool) -> Result<Node, Error> {

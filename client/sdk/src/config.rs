@@ -5,11 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything a [`Client`](crate::Client) is made from. Only `addresses` and, but for
-/// `danger_accept_invalid_certs`, `ca` must be given.
+/// Everything a [`Client`](crate::Client) is made from. Only `addresses` and, for those with TLS
+/// without `danger_accept_invalid_certs`, `ca` must be given.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Public listeners of one or more nodes, `https://host:port`.
+    /// Public listeners of one or more nodes, `https://host:port`; on this machine also
+    /// `http://127.0.0.1:port`, without TLS.
     pub addresses: Vec<String>,
     /// The certificate authorities that the nodes' certificates must come from.
     pub ca: Option<CertificateAuthority>,

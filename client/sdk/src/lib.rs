@@ -20,6 +20,7 @@ mod retry;
 mod runtime;
 mod session;
 mod snapshot;
+mod stream;
 mod tls;
 
 pub use address::Address;

@@ -1,5 +1,8 @@
 //! Connections: TCP, then TLS 1.2 or 1.3 by rustls, then HTTP/2 by tonic.
 //!
+//! Without TLS is only a connection to this machine, and it is looked at again once it is open: a
+//! name that resolves to somewhere else gets no byte.
+//!
 //! tonic's own TLS is not used: the provider is named here, whatever the process has installed.
 
 use std::future::Future;
@@ -15,17 +18,18 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::address::Address;
 use crate::config::{CertificateAuthority, Config, Timeouts};
 use crate::error::Error;
+use crate::stream::Stream;
 
 /// Makes channels to nodes.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    tls: Arc<ClientConfig>,
+    /// Or what is missing for it, which matters only once an address asks for TLS.
+    tls: Result<Arc<ClientConfig>, &'static str>,
     server_name: Option<ServerName<'static>>,
     timeouts: Timeouts,
 }
@@ -33,7 +37,12 @@ pub(crate) struct Dialer {
 impl Dialer {
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let server_name = config.server_name.clone().map(parse_server_name).transpose()?;
-        Ok(Self { tls: Arc::new(tls_config(config)?), server_name, timeouts: config.timeouts })
+        let tls = if config.ca.is_none() && !config.danger_accept_invalid_certs {
+            Err(NO_AUTHORITY)
+        } else {
+            Ok(Arc::new(tls_config(config)?))
+        };
+        Ok(Self { tls, server_name, timeouts: config.timeouts })
     }
 
     /// A channel that connects at its first request, and again after each loss.
@@ -46,35 +55,39 @@ impl Dialer {
         };
         // The scheme `http` keeps tonic from asking for its own TLS; the origin is what is sent.
         let endpoint = Endpoint::from(uri("http")?)
-            .origin(uri("https")?)
+            .origin(uri(address.scheme())?)
             .connect_timeout(self.timeouts.connect)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        Ok(endpoint.connect_with_connector_lazy(Connector {
+            tls: if address.is_plain() { None } else { Some(self.tls_to(address)?) },
+            host: address.host().to_owned(),
+            port: address.port(),
+        }))
+    }
+
+    fn tls_to(&self, address: &Address) -> Result<(TlsConnector, ServerName<'static>), Error> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => parse_server_name(address.host().to_owned())?,
         };
-        Ok(endpoint.connect_with_connector_lazy(Connector {
-            tls: TlsConnector::from(self.tls.clone()),
-            name,
-            host: address.host().to_owned(),
-            port: address.port(),
-        }))
+        let tls = self.tls.clone().map_err(refused)?;
+        Ok((TlsConnector::from(tls), name))
     }
 }
 
 /// Opens one connection for tonic, each time it is called.
 struct Connector {
-    tls: TlsConnector,
-    name: ServerName<'static>,
+    /// And the name that the certificate must carry; `None` without TLS.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
     host: String,
     port: u16,
 }
 
-type Connected = Result<TokioIo<TlsStream<TcpStream>>, std::io::Error>;
+type Connected = Result<TokioIo<Stream>, std::io::Error>;
 
 impl tower_service::Service<http::Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<Stream>;
     type Error = std::io::Error;
     type Future = Pin<Box<dyn Future<Output = Connected> + Send>>;
 
@@ -83,12 +96,17 @@ impl tower_service::Service<http::Uri> for Connector {
     }
 
     fn call(&mut self, _: http::Uri) -> Self::Future {
-        let (tls, name) = (self.tls.clone(), self.name.clone());
+        let tls = self.tls.clone();
         let (host, port) = (self.host.clone(), self.port);
         Box::pin(async move {
             let tcp = TcpStream::connect((host.as_str(), port)).await?;
             tcp.set_nodelay(true)?;
-            tls.connect(name, tcp).await.map(TokioIo::new)
+            let stream = match tls {
+                Some((tls, name)) => Stream::Tls(Box::new(tls.connect(name, tcp).await?)),
+                None if tcp.peer_addr()?.ip().is_loopback() => Stream::Plain(tcp),
+                None => return Err(std::io::Error::other(NOT_THIS_MACHINE)),
+            };
+            Ok(TokioIo::new(stream))
         })
     }
 }
@@ -114,7 +132,7 @@ fn tls_config(config: &Config) -> Result<ClientConfig, Error> {
 
 fn roots(ca: Option<&CertificateAuthority>) -> Result<RootCertStore, Error> {
     let (pem, source) = match ca {
-        None => return Err(refused("no certificate authority is given")),
+        None => return Err(refused(NO_AUTHORITY)),
         Some(CertificateAuthority::Pem(pem)) => (pem.clone(), "the given PEM text".to_owned()),
         Some(CertificateAuthority::File(path)) => {
             let source = path.display().to_string();
@@ -188,6 +206,9 @@ impl ServerCertVerifier for AcceptAny {
     }
 }
 
+const NO_AUTHORITY: &str = "no certificate authority is given";
+const NOT_THIS_MACHINE: &str =
+    "the address has no TLS and its name is not of this machine; write https://host:8200";
 /// A dead peer is noticed after these two together, while requests wait.
 const KEEP_ALIVE_INTERVAL: std::time::Duration = std::time::Duration::from_secs(3);
 const KEEP_ALIVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);

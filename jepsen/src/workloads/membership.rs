@@ -51,20 +51,28 @@ pub(crate) async fn run() -> anyhow::Result<String> {
     join_by_token(&cluster, &client).await?;
     client.operator().step_down().await?;
     ensure!(cluster.leader(&client).await? != leader, "step-down did not move the leadership");
-    removed_while_running(&cluster, &client).await?;
+    let held = removed_while_running(&cluster, &client).await?;
     cluster.stop().await?;
-    Ok("a removed and wiped node rejoined under its name with a new id; a fourth joined by a token, once; leadership moved; a node removed while it runs serves nothing".into())
+    Ok(format!(
+        "a removed and wiped node rejoined under its name with a new id; a fourth joined by a token, once; leadership moved; a node removed while it runs serves nothing and refused a write after {} ms",
+        held.as_millis()
+    ))
 }
 
 /// A node that is removed while it runs still has keys and data; nobody answers it any more, so it
-/// answers nobody.
-async fn removed_while_running(cluster: &Cluster, client: &Client) -> anyhow::Result<()> {
+/// answers nobody. A write sent to it is refused soon: whoever sent it asks another node.
+async fn removed_while_running(cluster: &Cluster, client: &Client) -> anyhow::Result<Duration> {
     let leader = cluster.leader(client).await?;
     let place = (leader + 1) % 3;
     let gone = &cluster.ready.nodes[place];
     // By name: one of the three has another id than it had.
-    client.operator().remove_member(&format!("node-{}", place + 1)).await?;
     let raw = Raw::new(&cluster.ready.ca_file, &gone.api_addr, &cluster.ready.root_token)?;
+    client.operator().remove_member(&format!("node-{}", place + 1)).await?;
+    let sent = pace::now();
+    let write = raw.send("POST", "/v1/secret/data/k1", b"{\"data\":{\"i\":0}}").await?;
+    ensure!(write.status == 503, "a removed node takes a write: {}", write.status);
+    let held = sent.elapsed();
+    ensure!(held < HELD_MAX, "a removed node held a write for {held:?}");
     pace::until(JOIN_MAX, "the end of a removed node's service", async || {
         let read = raw.send("GET", "/v1/secret/data/k1", b"").await;
         read.is_ok_and(|answer| answer.status == 503)
@@ -72,7 +80,7 @@ async fn removed_while_running(cluster: &Cluster, client: &Client) -> anyhow::Re
     .await?;
     let write = raw.send("POST", "/v1/secret/data/k1", b"{\"data\":{\"i\":0}}").await?;
     ensure!(write.status == 503, "a removed node takes a write: {}", write.status);
-    Ok(())
+    Ok(held)
 }
 
 /// A node that lost its log has forgotten its votes: it does not start under its old identity.
@@ -159,3 +167,5 @@ pub(crate) fn write_newcomer(cluster: &Cluster) -> anyhow::Result<(String, PathB
 }
 
 const JOIN_MAX: Duration = Duration::from_secs(30);
+/// Far below what a node waits for the end of an election.
+const HELD_MAX: Duration = Duration::from_secs(2);

@@ -15,7 +15,9 @@ mod members;
 mod membership;
 mod model;
 mod recover;
+mod revocation;
 mod rollback;
+mod rows;
 mod scrub;
 mod sealed_node;
 mod slow_disk;
@@ -80,10 +82,14 @@ pub(crate) enum Workload {
     Recover,
     /// Saving, tampering, restoring.
     Backup,
+    /// Each known failure of others, at every kind of node.
+    Rows,
+    /// What was revoked stays so, at every node.
+    Revocation,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::KillLeader,
         Self::KillAll,
         Self::Increments,
@@ -102,6 +108,8 @@ impl Workload {
         Self::Scrub,
         Self::Recover,
         Self::Backup,
+        Self::Rows,
+        Self::Revocation,
     ];
 
     /// Its name on the command line.
@@ -125,6 +133,8 @@ impl Workload {
             Self::Scrub => "scrub",
             Self::Recover => "recover",
             Self::Backup => "backup",
+            Self::Rows => "rows",
+            Self::Revocation => "revocation",
         }
     }
 
@@ -150,6 +160,8 @@ impl Workload {
             Self::Scrub => scrub::run(effort).await,
             Self::Recover => recover::run(effort).await,
             Self::Backup => backup::run(effort).await,
+            Self::Rows => rows::run().await.map(Report::from),
+            Self::Revocation => revocation::run(effort).await,
         }
     }
 }

@@ -195,6 +195,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// Waits until this node has applied all that was acknowledged anywhere before the call.
     fn read_barrier(&self) -> BoxFuture<'_, Result<ReadPoint, LedgerError>>;
 
+    /// A point to begin a write at, where this node leads as far as it knows. Views from here on may
+    /// be older than what another leader has acknowledged: what is read in them counts only once
+    /// [`commit`](Self::commit) has found all of it unchanged, and else a barrier must come first.
+    fn write_point(&self) -> Option<ReadPoint>;
+
     /// Proposes `batch` and waits until it is applied here. Works on the leader only.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, LedgerError>>;
 }

@@ -80,4 +80,4 @@ pub use seal_record::{
     NewRecipient, Recipient, RootKey, SealKey, SealRecord, make_recipient, seal_record,
     unwrap_root_key,
 };
-pub use transaction::{Plain, Transaction, VALUE_BYTES_MAX};
+pub use transaction::{Plain, SurveyMark, Transaction, VALUE_BYTES_MAX};

@@ -228,6 +228,11 @@ impl Ledger for MemoryLedger {
         Box::pin(async move { Ok(ReadPoint { revision, leader_ms: revision }) })
     }
 
+    fn write_point(&self) -> Option<ReadPoint> {
+        let revision = self.snapshot().revision;
+        Some(ReadPoint { revision, leader_ms: revision })
+    }
+
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, LedgerError>> {
         Box::pin(async move { self.commit_now(batch) })
     }

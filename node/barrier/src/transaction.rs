@@ -45,6 +45,10 @@ impl fmt::Debug for Plain {
     }
 }
 
+/// Where a piece of a survey ended.
+#[derive(Debug, Clone)]
+pub struct SurveyMark(Child);
+
 /// What this transaction does to one row.
 pub(crate) struct Pending {
     path: Path,
@@ -180,6 +184,41 @@ impl Transaction {
             None => false,
         };
         Ok(Names { names, more })
+    }
+
+    /// At most `limit` names of a directory's children after where the last piece ended: a walk over
+    /// all of them that holds few at a time. As with [`Self::survey`], no condition holds them to the
+    /// moment of the commit; pieces may be of different views, and what stands in all is met once.
+    ///
+    /// # Errors
+    /// `BadName`, `Damaged`, `Ledger`.
+    pub fn survey_piece(
+        &self,
+        directory: &Path,
+        after: Option<&SurveyMark>,
+        limit: usize,
+    ) -> Result<(Vec<String>, Option<SurveyMark>), BarrierError> {
+        let segments = self.directory_segments(directory)?;
+        let after = after.map(|mark| &mark.0);
+        let sealed = match directory.flat {
+            true => {
+                let names =
+                    self.view.flat_names(&segments, after.map(|child| &child.name), limit)?;
+                names.into_iter().map(|name| Child { name, directory: false }).collect()
+            }
+            false => self.view.children(&segments, after, limit)?,
+        };
+        let end = sealed.last().filter(|_| sealed.len() == limit).cloned().map(SurveyMark);
+        let mut opener = NameOpener::new(self.barrier.keyring(), directory);
+        let mut names = Vec::with_capacity(sealed.len());
+        for child in sealed.iter().filter(|child| directory.flat || !places::is_own(&child.name)) {
+            let mut name = opener.open(&segments[CLEAR_SEGMENTS..], &child.name)?;
+            if child.directory {
+                name.push('/');
+            }
+            names.push(name);
+        }
+        Ok((names, end))
     }
 
     /// Opens a session with the commit. A transaction opens or closes at most one; the last call

@@ -1,6 +1,8 @@
 //! The one canonicaliser: routing, policy, audit and storage see what passed here, and only that.
 //! The doors only decode; they ask here, too, before they read a body.
 
+use std::borrow::Cow;
+
 pub(crate) use conclave_mount::path::PATH_BYTES_MAX;
 pub(crate) use conclave_mount::path::is_plain;
 #[cfg(test)]
@@ -15,13 +17,15 @@ pub struct CanonicalPath(String);
 
 impl CanonicalPath {
     /// Takes a path that was percent-decoded once. Folds only what clients rely on: a LIST gets its
-    /// slash.
+    /// slash, and names that mean the same in every case are in lower case from here on, so that no
+    /// other spelling of a name goes past a policy.
     ///
     /// # Errors
     /// `InvalidRequest`, naming the rule.
     pub fn new(path: &str, operation: Operation) -> Result<Self, Error> {
         let list = operation.lists();
         let inner = if list { path.strip_suffix('/').unwrap_or(path) } else { path };
+        let inner = &*fold(inner);
         conclave_mount::path::check(inner)
             .map_err(|rule| Error::invalid(format!("the path is not canonical: {rule}")))?;
         let slash = if list { "/" } else { "" };
@@ -33,6 +37,18 @@ impl CanonicalPath {
         &self.0
     }
 }
+
+/// The path with its name in lower case, where it names something whose case means nothing.
+fn fold(path: &str) -> Cow<'_, str> {
+    if FOLDED_BELOW.iter().any(|prefix| path.starts_with(prefix)) {
+        return path.to_lowercase().into();
+    }
+    path.into()
+}
+
+/// Policies, and headers of requests.
+const FOLDED_BELOW: [&str; 3] =
+    ["sys/policy/", "sys/policies/acl/", "sys/config/auditing/request-headers/"];
 
 #[cfg(test)]
 mod tests {
@@ -79,6 +95,24 @@ mod tests {
             "a\u{e0041}",
         ] {
             assert_eq!(accepted(path, Operation::Read), None, "{path:?}");
+        }
+    }
+
+    /// THREATS row 2: the policy is asked about the name that the handler uses.
+    #[test]
+    fn row_002_names_without_case_have_one_spelling_before_any_policy() {
+        for (path, expected) in [
+            ("sys/policy/ADMIN", "sys/policy/admin"),
+            ("sys/policies/acl/Team/Admin", "sys/policies/acl/team/admin"),
+            (
+                "sys/config/auditing/request-headers/X-Id",
+                "sys/config/auditing/request-headers/x-id",
+            ),
+            ("secret/data/ADMIN", "secret/data/ADMIN"),
+        ] {
+            for operation in [Operation::Read, Operation::Write, Operation::Delete] {
+                assert_eq!(accepted(path, operation).as_deref(), Some(expected));
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::policies::PolicyCache;
 use crate::quotas::Quotas;
 use crate::turns::Turns;
 use crate::{
-    Access, EngineRegistry, Error, Operation, Operator, Request, errors, routes, sweep, sys,
+    Access, EngineRegistry, Error, Operation, Operator, Request, errors, routes, sweep, sys, token,
 };
 
 /// What a core is built of.
@@ -44,6 +44,8 @@ pub struct Core {
     pub(crate) quotas: Quotas,
     pub(crate) turns: Turns,
     pub(crate) ceremony_budget: CeremonyBudget,
+    pub(crate) cors: sys::CorsCache,
+    pub(crate) token_sweep: token::TokenSweep,
 }
 
 impl Core {
@@ -66,6 +68,8 @@ impl Core {
             quotas: Quotas::default(),
             turns: Turns::default(),
             ceremony_budget: CeremonyBudget::default(),
+            cors: sys::CorsCache::default(),
+            token_sweep: token::TokenSweep::default(),
         })
     }
 
@@ -132,14 +136,16 @@ impl Core {
     }
 
     /// What the leader does from time to time: keys near their limit are rotated, rows of disabled
-    /// mounts are taken away. Harmless and refused elsewhere.
+    /// mounts and of ended tokens are taken away. Harmless and refused elsewhere.
     ///
     /// # Errors
     /// As a write.
     pub async fn maintain(&self) -> Result<(), Error> {
         self.barrier.maintain().await.map_err(errors::from_barrier)?;
         sys::rotate_where_due(self).await?;
-        sweep::step(self).await
+        sys::note_version(self).await?;
+        sweep::step(self).await?;
+        token::sweep_step(self).await
     }
 
     /// What kind of request this is, without any name: a label for metrics.

@@ -6,10 +6,10 @@ use conclave_barrier::{Barrier, NewBarrier};
 use conclave_ports::Ports;
 use zeroize::Zeroizing;
 
-use crate::{Core, Error, call, cluster_secrets, errors, mounts, token};
+use crate::{Core, Error, call, cluster_secrets, errors, mounts, sys, token};
 
 impl Core {
-    /// Makes the cluster: keys, mount table, root token and the cluster's own secrets, all in one
+    /// Makes the cluster: keys, mount table, version, root token and the cluster's own secrets, all in one
     /// entry, so that no cluster lacks any of them. Returns the barrier and the text of the root
     /// token: the only time that anybody sees it.
     ///
@@ -25,6 +25,7 @@ impl Core {
         let now_ms = call::now_ms(&point, &tx);
         new.begins_at(now_ms);
         mounts::create_table(&mut tx)?;
+        sys::begin_versions(&mut tx, now_ms)?;
         let text = token::create_root(new.barrier(), ports, &mut tx, now_ms)?;
         for (name, bytes) in &secrets {
             cluster_secrets::put(&mut tx, name, bytes)?;

@@ -41,6 +41,7 @@ mod quotas;
 
 mod help;
 mod idempotency;
+mod node_routes;
 mod openapi;
 mod reply;
 
@@ -67,19 +68,23 @@ pub mod key_ceremonies;
 mod operator;
 
 #[cfg(test)]
+mod api_inventory;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
 pub use self::core::{Core, CoreParts};
-pub use audited::{AuditPlaces, NoAuditPlaces, WantedDevice};
+pub use audited::{AuditHead, AuditPlaces, Ceremony, CeremonyTrail, NoAuditPlaces, WantedDevice};
 pub use canonical::CanonicalPath;
 pub use cluster_secrets::BACKUP_PUBLIC_KEY;
 pub use conclave_mount::{Access, EngineError as Error, ErrorCode, Operation};
+pub use idempotency::{IdempotencyKey, KEY_NOT_KEPT};
 pub use join_tokens::JoinToken;
 pub use limits::is_root_namespace;
 pub use operator::{Member, MemberHealth, MemberList, Operator};
 pub use pipeline::Admitted;
 pub use quotas::Standing;
 pub use registry::EngineRegistry;
-pub use request::{Idempotency, ReadLevel, Request, Response, Token};
+pub use request::{Idempotency, ReadLevel, Request, RequestNumber, Response, Token};
+pub use sys::{API_VERSION, CorsRules};

@@ -1,6 +1,6 @@
 //! What is checked before anything is parsed or looked up.
 
-use crate::{Error, ErrorCode, Request};
+use crate::{Error, ErrorCode, Request, idempotency};
 
 /// The largest body. A value in storage may have 1 MiB; a body is a little more than a value.
 pub(crate) const BODY_BYTES_MAX: usize = (1 << 20) + (256 << 10);
@@ -16,11 +16,7 @@ pub(crate) fn check(request: &Request) -> Result<(), Error> {
             "namespace not found; leave the namespace empty for the root namespace",
         ));
     }
-    if request.idempotency.as_ref().is_some_and(|id| id.low_water > id.sequence) {
-        return Err(Error::invalid(
-            "the request id's low-water mark is above its number; number requests upwards",
-        ));
-    }
+    idempotency::check(request)?;
     let query_bytes: usize =
         request.query.iter().map(|(name, value)| name.len() + value.len()).sum();
     if query_bytes > QUERY_BYTES_MAX {

@@ -357,6 +357,21 @@ fn cubbyhole() -> MountRecord {
     }
 }
 
+/// Whether mounts of this kind are anybody's to make.
+pub(crate) fn is_mountable(kind: &str) -> bool {
+    kind != cubbyhole().kind
+}
+
+/// Where cubbyholes stand, each under its token's id.
+pub(crate) fn cubbyholes() -> conclave_barrier::Path {
+    conclave_barrier::Path {
+        namespace: conclave_barrier::NamespaceId::ROOT,
+        mount: MountId(CUBBYHOLE_ID),
+        segments: vec!["tokens".to_owned()],
+        flat: false,
+    }
+}
+
 fn write_table(tx: &mut Transaction, mounts: Vec<MountRecord>) -> Result<(), Error> {
     let table = MountTableRecord { mounts };
     tx.put(&rows::mounts(), table.encode_to_vec().into()).map_err(errors::from_barrier)

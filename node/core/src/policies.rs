@@ -3,12 +3,15 @@
 //! Whatever can change the rights of a token that is there also rewrites the `authority` row. A
 //! request reads that one row instead of every policy of its token, which makes it a condition of
 //! the commit, and finds what was compiled before under the row's revision.
+//!
+//! A name may have slashes: `team/reader` is a row `reader` in a directory `team`. What is no name
+//! can stand in a token all the same, and then means a policy that is not there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use conclave_barrier::Transaction;
+use conclave_barrier::{Path, Transaction};
 use prost::Message;
 
 use crate::policy::{Acl, Policy};
@@ -20,6 +23,9 @@ const COMPILED_MAX: usize = 4096;
 
 /// The longest name.
 pub(crate) const NAME_BYTES_MAX: usize = 512;
+
+/// The most segments of a name.
+const NAME_SEGMENTS_MAX: usize = 16;
 
 /// The longest text.
 pub(crate) const TEXT_BYTES_MAX: usize = 512 << 10;
@@ -39,6 +45,18 @@ pub(crate) struct PolicyRecord {
     /// Counts the writes under this name.
     #[prost(uint64, tag = "3")]
     pub(crate) version: u64,
+    /// Whether the next write must name this version.
+    #[prost(bool, tag = "4")]
+    pub(crate) cas_required: bool,
+    /// From when on it is as if it were not there; 0: never.
+    #[prost(uint64, tag = "5")]
+    pub(crate) expires_ms: u64,
+}
+
+impl PolicyRecord {
+    fn lives(&self, now_ms: u64) -> bool {
+        self.expires_ms == 0 || now_ms < self.expires_ms
+    }
 }
 
 /// What is compiled at one revision of the authority row.
@@ -78,8 +96,13 @@ impl PolicyCache {
     }
 
     /// Whether a policy with this name is there.
-    pub(crate) fn exists(&self, tx: &mut Transaction, name: &str) -> Result<bool, Error> {
-        Ok(name == ROOT_POLICY || load(tx, name)?.is_some())
+    pub(crate) fn exists(
+        &self,
+        tx: &mut Transaction,
+        name: &str,
+        now_ms: u64,
+    ) -> Result<bool, Error> {
+        Ok(name == ROOT_POLICY || load(tx, name, now_ms)?.is_some())
     }
 
     fn find(&self, revision: u64, names: &[String], now_ms: u64) -> Option<Arc<Acl>> {
@@ -101,7 +124,18 @@ impl PolicyCache {
 }
 
 /// The policy with this name. `default` is there until somebody writes another.
-pub(crate) fn load(tx: &mut Transaction, name: &str) -> Result<Option<PolicyRecord>, Error> {
+pub(crate) fn load(
+    tx: &mut Transaction,
+    name: &str,
+    now_ms: u64,
+) -> Result<Option<PolicyRecord>, Error> {
+    Ok(load_even_ended(tx, name)?.filter(|record| record.lives(now_ms)))
+}
+
+fn load_even_ended(tx: &mut Transaction, name: &str) -> Result<Option<PolicyRecord>, Error> {
+    if !is_name(name) {
+        return Ok(None);
+    }
     match tx.get(&rows::policy(name)).map_err(errors::from_barrier)? {
         Some(row) => PolicyRecord::decode(row.value)
             .map(Some)
@@ -113,44 +147,76 @@ pub(crate) fn load(tx: &mut Transaction, name: &str) -> Result<Option<PolicyReco
     }
 }
 
+/// Its rules end with it, so that what is compiled of them knows when it must be compiled anew.
 fn load_parsed(tx: &mut Transaction, name: &str) -> Result<Option<Arc<Policy>>, Error> {
     if name == ROOT_POLICY {
         return Ok(Some(Arc::new(Policy::root())));
     }
-    let Some(record) = load(tx, name)? else { return Ok(None) };
+    let Some(record) = load_even_ended(tx, name)? else { return Ok(None) };
     let parsed = Policy::parse(name, &record.text)
         .map_err(|error| Error::internal(format!("a stored policy does not parse: {error}")))?;
+    let parsed = if record.expires_ms == 0 { parsed } else { parsed.ending(record.expires_ms) };
     Ok(Some(Arc::new(parsed)))
 }
 
-/// Stores a policy that was parsed.
-pub(crate) fn put(
-    tx: &mut Transaction,
-    name: &str,
-    text: String,
-    now_ms: u64,
-) -> Result<(), Error> {
-    let version = load(tx, name)?.map_or(0, |record| record.version) + 1;
-    let record = PolicyRecord { text, modified_ms: now_ms, version };
+/// Whether a policy can have this name.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
+        && name.split('/').count() <= NAME_SEGMENTS_MAX
+        && conclave_mount::path::check(name).is_ok()
+}
+
+/// Stores a policy that was parsed, under the next version.
+pub(crate) fn put(tx: &mut Transaction, name: &str, record: PolicyRecord) -> Result<(), Error> {
+    let version = load_even_ended(tx, name)?.map_or(0, |record| record.version) + 1;
+    let record = PolicyRecord { version, ..record };
     tx.put(&rows::policy(name), record.encode_to_vec().into()).map_err(errors::from_barrier)?;
     touch(tx)
 }
 
 /// Removes a policy; no error where it is not there.
 pub(crate) fn delete(tx: &mut Transaction, name: &str) -> Result<(), Error> {
+    if !is_name(name) {
+        return Ok(());
+    }
     tx.delete(&rows::policy(name)).map_err(errors::from_barrier)?;
     touch(tx)
 }
 
-/// The names of all policies, `root` and `default` among them, sorted.
+/// The names of all policies, `root` and `default` among them, sorted. One that has ended keeps its
+/// name until it is written or removed.
 pub(crate) fn names(tx: &mut Transaction) -> Result<Vec<String>, Error> {
-    let page = tx.list(&rows::policies(), None, NAMES_MAX).map_err(errors::from_barrier)?;
-    let mut names = page.names;
-    names.push(ROOT_POLICY.into());
-    names.push(DEFAULT_POLICY.into());
+    let mut names = vec![ROOT_POLICY.to_owned(), DEFAULT_POLICY.to_owned()];
+    collect_names(tx, &rows::policies(), "", &mut names)?;
     names.sort_unstable();
     names.dedup();
     Ok(names)
+}
+
+/// The depth is bounded where names are made.
+fn collect_names(
+    tx: &mut Transaction,
+    directory: &Path,
+    prefix: &str,
+    names: &mut Vec<String>,
+) -> Result<(), Error> {
+    let limit = NAMES_MAX.saturating_sub(names.len());
+    let page = tx.list(directory, None, limit).map_err(errors::from_barrier)?;
+    for name in page.names {
+        if names.len() >= NAMES_MAX {
+            return Ok(());
+        }
+        let whole = [prefix, &name].concat();
+        match name.strip_suffix('/') {
+            None => names.push(whole),
+            Some(below) => {
+                let mut directory = directory.clone();
+                directory.segments.push(below.to_owned());
+                collect_names(tx, &directory, &whole, names)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Rights that tokens have may have changed.
@@ -236,8 +302,14 @@ mod tests {
     /// The layout on disk.
     #[test]
     fn golden_layout() {
-        let record = PolicyRecord { text: "t".into(), modified_ms: 1, version: 2 };
-        assert_eq!(hex::encode(record.encode_to_vec()), "0a017410011802");
+        let record = PolicyRecord {
+            text: "t".into(),
+            modified_ms: 1,
+            version: 2,
+            cas_required: true,
+            expires_ms: 3,
+        };
+        assert_eq!(hex::encode(record.encode_to_vec()), "0a01741001180220012803");
     }
 
     #[test]

@@ -17,6 +17,11 @@ impl EngineRegistry {
         Self { engines: engines.into_iter().map(|engine| (engine.kind(), engine)).collect() }
     }
 
+    /// Sorted by name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &dyn Engine> {
+        self.engines.values().map(|engine| &**engine)
+    }
+
     pub(crate) fn get(&self, kind: &str) -> Option<&Arc<dyn Engine>> {
         self.engines.get(kind)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use crate::Operation;
+use crate::{IdempotencyKey, Operation};
 
 /// A client token as the caller sent it. It has no `Debug` and is wiped on drop.
 ///
@@ -50,9 +50,18 @@ pub enum ReadLevel {
     Stale,
 }
 
-/// The client's own id for a request that it may send again.
+/// How a client names a request that it may send again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Idempotency {
+pub enum Idempotency {
+    /// By a number in a session.
+    Numbered(RequestNumber),
+    /// By a key that stands for this request alone; only requests that change something keep it.
+    Keyed(IdempotencyKey),
+}
+
+/// A request's place in a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestNumber {
     /// The session that the client opened.
     pub session: Bytes,
     /// The request's number in it.
@@ -109,7 +118,7 @@ pub struct Response {
 
 impl Response {
     /// Nothing to say.
-    pub(crate) fn empty() -> Self {
+    pub fn empty() -> Self {
         Self::default()
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use conclave_barrier::Transaction;
-use conclave_mount::{Access, Operation};
+use conclave_mount::{Access, BodyFields, Operation};
 use futures::future::BoxFuture;
 
 use crate::call::Call;
@@ -23,6 +23,8 @@ pub(crate) struct CoreRoute {
     tokenless: Tokenless,
     /// One sentence for a reader.
     pub(crate) help: &'static str,
+    /// What its handler reads from the body.
+    pub(crate) bodies: &'static [BodyFields],
     handler: Handler,
 }
 
@@ -132,7 +134,8 @@ impl CoreRoute {
         handler: Handler,
         help: &'static str,
     ) -> Self {
-        Self { pattern, operation, kind, sudo: false, tokenless: Tokenless::No, help, handler }
+        let (sudo, tokenless, bodies) = (false, Tokenless::No, &[]);
+        Self { pattern, operation, kind, sudo, tokenless, help, bodies, handler }
     }
 
     /// The same for callers with `sudo` alone.
@@ -143,6 +146,16 @@ impl CoreRoute {
     /// The same for callers without a token, too.
     pub(crate) const fn tokenless(self, tokenless: Tokenless) -> Self {
         Self { tokenless, ..self }
+    }
+
+    /// The same, with what its handler reads from the body.
+    pub(crate) const fn takes(self, bodies: &'static [BodyFields]) -> Self {
+        Self { bodies, ..self }
+    }
+
+    /// Whether it serves callers without a token, told less or not.
+    pub(crate) fn serves_anybody(&self, open: bool) -> bool {
+        self.needs_no_token(false, open)
     }
 
     /// Whether a request goes on without a token being looked at. `open`: whether the cluster lets
@@ -234,7 +247,9 @@ pub(crate) fn find(path: &str, operation: Operation) -> Option<Found> {
 
 /// Every route, those with names of their own before those that take any name.
 pub(crate) fn all() -> impl Iterator<Item = &'static CoreRoute> {
-    sys::ROUTES.iter().chain(sys::KEY_ROUTES).chain(sys::LIMIT_ROUTES).chain(auth_token::ROUTES)
+    let tables =
+        [sys::ROUTES, sys::KEY_ROUTES, sys::LIMIT_ROUTES, sys::CONFIG_ROUTES, auth_token::ROUTES];
+    tables.into_iter().flatten()
 }
 
 /// For what a request cannot carry.

@@ -6,7 +6,8 @@
 //! tokens/<hash>       flat      a token, under the keyed hash of its text
 //! accessors/<hash>    flat      which token an accessor stands for
 //! token-roles/<name>            a token role
-//! policies/<name>               an ACL policy
+//! token-tidy                    somebody wants ended tokens to be swept
+//! policies/<name…>              an ACL policy; a name with slashes is as deep
 //! authority                     rewritten by whatever can change the rights of a token that is there
 //! rotation                      when the data key is replaced by itself
 //! removed-mounts/<id>           a disabled mount whose rows are being swept
@@ -14,6 +15,9 @@
 //! lock-outs/<bucket>  flat      names whose logins failed lately, some of them locked out
 //! quotas                        rate quotas, and how they are applied
 //! password-policies/<name>      what generated passwords look like
+//! versions                      which versions have led, and since when
+//! cors                          which origins of web pages may call
+//! audit-anchors/<name>  flat    where the chains of a node's audit devices were
 //! audit                         devices enabled by API, and headers that may be logged
 //! ```
 //!
@@ -56,8 +60,13 @@ pub(crate) fn token_roles() -> Path {
     path(&["token-roles"], false)
 }
 
+pub(crate) fn token_tidy() -> Path {
+    path(&["token-tidy"], false)
+}
+
 pub(crate) fn policy(name: &str) -> Path {
-    path(&["policies", name], false)
+    let segments: Vec<_> = std::iter::once("policies").chain(name.split('/')).collect();
+    path(&segments, false)
 }
 
 pub(crate) fn policies() -> Path {
@@ -87,6 +96,30 @@ pub(crate) fn join_token(id: &[u8]) -> Path {
 /// Devices enabled by API, and headers that may be logged.
 pub(crate) fn audit() -> Path {
     path(&["audit"], false)
+}
+
+/// Which versions have led.
+pub(crate) fn versions() -> Path {
+    path(&["versions"], false)
+}
+
+/// Which origins of web pages may call, if any may.
+pub(crate) fn cors() -> Path {
+    path(&["cors"], false)
+}
+
+/// Where the chains of a node's audit devices were.
+pub(crate) fn audit_anchors(node: &str) -> Path {
+    audit_anchors_at(&encode(node.as_bytes()))
+}
+
+/// The same by what a row below them is named.
+pub(crate) fn audit_anchors_at(name: &str) -> Path {
+    path(&["audit-anchors", name], true)
+}
+
+pub(crate) fn audit_anchor_nodes() -> Path {
+    path(&["audit-anchors"], true)
 }
 
 /// One of a fixed number of buckets.

@@ -7,7 +7,7 @@ use crate::update::update;
 use crate::{Core, Error, errors, rows};
 
 /// Rows that one entry takes away.
-const ROWS_MAX: usize = 256;
+pub(crate) const ROWS_MAX: usize = 256;
 
 /// Notes with the commit that nothing is mounted here any more.
 pub(crate) fn note(tx: &mut Transaction, mount: MountId) -> Result<(), Error> {
@@ -52,7 +52,11 @@ fn first(tx: &mut Transaction) -> Result<Option<[u8; 16]>, Error> {
 
 /// Rows in and below `directory`, as many as one entry takes away. Only names of a mount's own rows
 /// nest, and their depth is bounded where they are made.
-fn collect(tx: &mut Transaction, directory: &Path, found: &mut Vec<Path>) -> Result<(), Error> {
+pub(crate) fn collect(
+    tx: &mut Transaction,
+    directory: &Path,
+    found: &mut Vec<Path>,
+) -> Result<(), Error> {
     let limit = ROWS_MAX - found.len();
     let page = tx.list(directory, None, limit).map_err(errors::from_barrier)?;
     for name in page.names {

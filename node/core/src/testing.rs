@@ -19,7 +19,7 @@ use crate::key_ceremonies::{
 };
 use crate::{
     Core, CoreParts, EngineRegistry, Error, ErrorCode, Idempotency, Member, MemberList,
-    NoAuditPlaces, Operation, Operator, ReadLevel, Request, Response, Token,
+    NoAuditPlaces, Operation, Operator, ReadLevel, Request, RequestNumber, Response, Token,
 };
 
 mod ledger;
@@ -299,7 +299,8 @@ impl Bench {
     ) -> Request {
         let mut request = self.request(operation, path, body.to_string().as_bytes());
         let session = session.clone();
-        request.idempotency = Some(Idempotency { session, sequence, low_water: 0 });
+        let number = RequestNumber { session, sequence, low_water: 0 };
+        request.idempotency = Some(Idempotency::Numbered(number));
         request
     }
 

@@ -8,4 +8,5 @@ mod lock_out;
 mod mounting;
 mod pipeline;
 mod sys;
+mod tidy;
 mod tokens;

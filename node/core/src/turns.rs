@@ -39,15 +39,26 @@ pub(crate) struct Turn<'a> {
     // Dropped in this order: the next one is called before the place is given up.
     _permit: OwnedSemaphorePermit,
     _place: Place<'a>,
+    waited: bool,
+}
+
+impl Turn<'_> {
+    /// Whether somebody else wrote to the path meanwhile.
+    pub(crate) fn was_waited_for(&self) -> bool {
+        self.waited
+    }
 }
 
 impl Turns {
     /// Waits until it is the caller's turn to write to `path`.
     pub(crate) async fn wait<'a>(&'a self, path: &'a CanonicalPath) -> Result<Turn<'a>, Error> {
         let place = self.enter(path.as_str())?;
+        if let Ok(permit) = place.turn.clone().try_acquire_owned() {
+            return Ok(Turn { _permit: permit, _place: place, waited: false });
+        }
         let permit = place.turn.clone().acquire_owned().await;
         let permit = permit.expect("nobody closes a queue");
-        Ok(Turn { _permit: permit, _place: place })
+        Ok(Turn { _permit: permit, _place: place, waited: true })
     }
 
     fn enter<'a>(&'a self, path: &'a str) -> Result<Place<'a>, Error> {

@@ -103,7 +103,8 @@ pub(crate) const ROUTES: &[Route] = {
         "*path",
         &[Read, Write, Delete, List, Scan],
         "Reads, writes and deletes a secret; lists names.",
-    )]
+    )
+    .creates()]
 };
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 
 use crate::admission::Permit;
 use crate::backup::{self, Bounds};
-use crate::config::{Limits, TIME_LIMIT_GRACE};
+use crate::config::{JsonLimits, Limits, TIME_LIMIT_GRACE};
 use crate::refusal::Refusal;
 use crate::{GatewayConfig, Service, SnapshotBytes};
 
@@ -22,6 +22,8 @@ pub(crate) struct Caller {
     pub(crate) service: Arc<dyn Service>,
     ports: Ports,
     pub(crate) time_limit: Duration,
+    /// Of every body that is JSON.
+    pub(crate) json: JsonLimits,
     /// Of what is streamed in.
     bounds: Bounds,
 }
@@ -36,7 +38,8 @@ impl Caller {
         limits: &Limits,
     ) -> Self {
         let bounds = Bounds { bytes_max: config.backup_bytes_max, idle_time: limits.body_time };
-        Self { service, ports, time_limit: config.time_limit, bounds }
+        let json = config.json.bounded();
+        Self { service, ports, time_limit: config.time_limit, json, bounds }
     }
 
     /// Serves `request`. Reads are dropped with their caller; whatever may write runs to its end.

@@ -1,22 +1,17 @@
 //! A bounded look at a JSON body before anything else sees it: it is one object, not too deep, not
-//! too many values, no key twice. Nothing is kept.
+//! too many values, no key twice, no string too long. Nothing is kept.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::config::JsonLimits;
 use crate::refusal::Refusal;
-
-/// The deepest nesting of arrays and objects.
-pub(crate) const DEPTH_MAX: usize = 64;
-
-/// The most keys and values in one body, over all levels. Audit hashes each.
-pub(crate) const VALUES_MAX: usize = 20_000;
 
 /// Checks that `body` is empty or one JSON object within the bounds. The refusal names a place,
 /// never what stood there.
-pub(crate) fn check_object(body: &[u8]) -> Result<(), Refusal> {
+pub(crate) fn check_object(body: &[u8], limits: &JsonLimits) -> Result<(), Refusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }
@@ -24,7 +19,7 @@ pub(crate) fn check_object(body: &[u8]) -> Result<(), Refusal> {
     if first != Some(&b'{') {
         return Err(Refusal::invalid("failed to parse JSON input: the body must be a JSON object"));
     }
-    let mut scan = Scan { values: 0, fault: None };
+    let mut scan = Scan { limits, values: 0, strings: 0, memory_bytes: 0, fault: None };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let outcome = ValueSeed { scan: &mut scan, depth: 0 }
         .deserialize(&mut deserializer)
@@ -35,41 +30,65 @@ pub(crate) fn check_object(body: &[u8]) -> Result<(), Refusal> {
     })
 }
 
-struct Scan {
+struct Scan<'l> {
+    limits: &'l JsonLimits,
     values: usize,
+    strings: usize,
+    memory_bytes: usize,
     fault: Option<&'static str>,
 }
 
-impl Scan {
+impl Scan<'_> {
     fn fail<E: de::Error>(&mut self, fault: &'static str) -> E {
         self.fault = Some(fault);
         E::custom(fault)
     }
 
+    /// Counts a key or value.
     fn count<E: de::Error>(&mut self) -> Result<(), E> {
         self.values += 1;
-        if self.values > VALUES_MAX {
+        if self.values > self.limits.values_max {
             return Err(self.fail("it holds too many values; send fewer at once"));
+        }
+        self.weigh(VALUE_BYTES)
+    }
+
+    /// Counts the text of a key or value.
+    fn count_text<E: de::Error>(&mut self, text: &str) -> Result<(), E> {
+        if text.len() > self.limits.string_bytes_max {
+            return Err(self.fail("it holds a string that is too long; send shorter ones"));
+        }
+        self.strings += 1;
+        if self.strings > self.limits.strings_max {
+            return Err(self.fail("it holds too many strings; send fewer at once"));
+        }
+        self.weigh(text.len())
+    }
+
+    fn weigh<E: de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        self.memory_bytes = self.memory_bytes.saturating_add(bytes);
+        if self.memory_bytes > self.limits.memory_bytes_max {
+            return Err(self.fail("it takes too much memory; send less at once"));
         }
         Ok(())
     }
 }
 
-struct ValueSeed<'s> {
-    scan: &'s mut Scan,
+struct ValueSeed<'s, 'l> {
+    scan: &'s mut Scan<'l>,
     depth: usize,
 }
 
-impl ValueSeed<'_> {
+impl ValueSeed<'_, '_> {
     fn enter<E: de::Error>(&mut self) -> Result<(), E> {
-        if self.depth >= DEPTH_MAX {
+        if self.depth >= self.scan.limits.depth_max {
             return Err(self.scan.fail("it is nested too deeply; flatten it"));
         }
         Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -78,7 +97,7 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for ValueSeed<'_> {
+impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
     type Value = ();
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,8 +120,8 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        self.scan.count_text(text)
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
@@ -111,21 +130,32 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<(), A::Error> {
         self.enter()?;
-        let depth = self.depth + 1;
-        while access.next_element_seed(ValueSeed { scan: &mut *self.scan, depth })?.is_some() {}
+        let Self { scan, depth } = self;
+        let mut elements = 0;
+        while access.next_element_seed(ValueSeed { scan: &mut *scan, depth: depth + 1 })?.is_some()
+        {
+            elements += 1;
+            if elements > scan.limits.array_elements_max {
+                return Err(scan.fail("an array has too many elements; send fewer at once"));
+            }
+        }
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<(), A::Error> {
         self.enter()?;
-        let depth = self.depth + 1;
+        let Self { scan, depth } = self;
         let mut keys = BTreeSet::new();
-        while let Some(key) = access.next_key::<Key<'de>>()? {
-            self.scan.count()?;
-            if !keys.insert(key.0) {
-                return Err(self.scan.fail("a key stands twice in one object; send it once"));
+        while let Some(Key(key)) = access.next_key::<Key<'de>>()? {
+            scan.count()?;
+            scan.count_text(&key)?;
+            if keys.len() >= scan.limits.object_entries_max {
+                return Err(scan.fail("an object has too many keys; send fewer at once"));
             }
-            access.next_value_seed(ValueSeed { scan: &mut *self.scan, depth })?;
+            if !keys.insert(key) {
+                return Err(scan.fail("a key stands twice in one object; send it once"));
+            }
+            access.next_value_seed(ValueSeed { scan: &mut *scan, depth: depth + 1 })?;
         }
         Ok(())
     }
@@ -136,23 +166,101 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
 #[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
 
+/// What a key or value takes in memory beside its text.
+const VALUE_BYTES: usize = 24;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{JSON_DEPTH_MAX, JSON_VALUES_MAX};
+
+    fn check(body: &str) -> Result<(), Refusal> {
+        check_object(body.as_bytes(), &JsonLimits::default())
+    }
 
     fn refused(body: &[u8]) -> String {
-        check_object(body).expect_err("it is refused").message
+        check_object(body, &JsonLimits::default()).expect_err("it is refused").message
     }
 
     #[test]
     fn objects_within_bounds_pass() {
         for body in ["", "  ", "{}", r#"{"a":[1,-2,3.5e7,"\u00e9",null,true,{"b":{}}]}"#] {
-            assert!(check_object(body.as_bytes()).is_ok(), "{body}");
+            assert!(check(body).is_ok(), "{body}");
         }
-        let many = format!("{{\"a\":[{}]}}", vec!["1"; VALUES_MAX - 3].join(","));
-        assert!(check_object(many.as_bytes()).is_ok());
-        let deep = format!("{}1{}", "{\"a\":".repeat(DEPTH_MAX), "}".repeat(DEPTH_MAX));
-        assert!(check_object(deep.as_bytes()).is_ok());
+        // The object, two keys and two arrays are values as well.
+        let half = vec!["1"; (JSON_VALUES_MAX - 5) / 2].join(",");
+        assert!(check(&format!("{{\"a\":[{half}],\"b\":[{half}]}}")).is_ok());
+        let deep = format!("{}1{}", "{\"a\":".repeat(JSON_DEPTH_MAX), "}".repeat(JSON_DEPTH_MAX));
+        assert!(check(&deep).is_ok());
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
+        assert!(check(&long).is_ok());
+    }
+
+    /// A name of a limit and a change to it, a body that just passes, one that does not, and why.
+    type Case = (&'static str, fn(&mut JsonLimits), &'static str, &'static str, &'static str);
+
+    #[test]
+    fn each_limit_holds_at_its_edge() {
+        let cases: [Case; 7] = [
+            ("depth", |l| l.depth_max = 2, r#"{"a":[1]}"#, r#"{"a":[[]]}"#, "nested too deeply"),
+            (
+                "text",
+                |l| l.string_bytes_max = 3,
+                r#"{"abc":"d\u0065f"}"#,
+                r#"{"a":"bcde"}"#,
+                "too long",
+            ),
+            ("key", |l| l.string_bytes_max = 3, r#"{"abc":1}"#, r#"{"abcd":1}"#, "too long"),
+            (
+                "keys",
+                |l| l.object_entries_max = 1,
+                r#"{"a":{"b":1}}"#,
+                r#"{"a":1,"b":1}"#,
+                "too many keys",
+            ),
+            (
+                "array",
+                |l| l.array_elements_max = 2,
+                r#"{"a":[1,2]}"#,
+                r#"{"a":[1,2,3]}"#,
+                "elements",
+            ),
+            (
+                "strings",
+                |l| l.strings_max = 2,
+                r#"{"a":"b"}"#,
+                r#"{"a":["b","c"]}"#,
+                "many strings",
+            ),
+            ("memory", |l| l.memory_bytes_max = 76, r#"{"a":"bcd"}"#, r#"{"a":"bcde"}"#, "memory"),
+        ];
+        for (name, change, passes, fails, why) in cases {
+            let mut limits = JsonLimits::default();
+            change(&mut limits);
+            assert!(check_object(passes.as_bytes(), &limits).is_ok(), "{name}");
+            let refusal = check_object(fails.as_bytes(), &limits).expect_err(name);
+            assert!(refusal.message.contains(why), "{name}: {}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn row_049_no_listener_lifts_the_fixed_bounds() {
+        let all = usize::MAX;
+        let lax = JsonLimits {
+            depth_max: all,
+            string_bytes_max: all,
+            object_entries_max: all,
+            array_elements_max: all,
+            values_max: all,
+            strings_max: all,
+            memory_bytes_max: all,
+        };
+        let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+        let wide = format!("{{\"a\":[{}]}}", vec!["1"; JSON_VALUES_MAX].join(","));
+        for (body, why) in [(deep, "nested too deeply"), (wide, "too many values")] {
+            let refusal = check_object(body.as_bytes(), &lax.bounded()).expect_err(why);
+            assert!(refusal.message.contains(why), "{}", refusal.message);
+        }
     }
 
     #[test]
@@ -174,6 +282,8 @@ mod tests {
         assert!(refused(objects.as_bytes()).contains("nested too deeply"));
         let wide = (0..1_000_000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",");
         assert!(refused(format!("{{{wide}}}").as_bytes()).contains("too many values"));
+        let long = format!("{{\"a\":[{}]}}", vec!["1"; 10_001].join(","));
+        assert!(refused(long.as_bytes()).contains("too many elements"));
         assert!(refused(b"{\"a\":1,\"a\":2}").contains("twice"));
         assert!(refused(br#"{"a":1,"\u0061":2}"#).contains("twice"));
         assert!(refused(br#"{"d":{"a":1,"a":2}}"#).contains("twice"));

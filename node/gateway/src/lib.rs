@@ -30,6 +30,7 @@ mod wire;
 mod tests;
 
 pub use codes::{from_wire_code, wire_code};
-pub use config::{API_VERSION, GatewayConfig};
+pub use conclave_core::API_VERSION;
+pub use config::{GatewayConfig, JsonLimits};
 pub use gateway::Gateway;
 pub use service::{InitRequest, InitResponse, JoinRequest, NodeStatus, Service, SnapshotBytes};

@@ -45,6 +45,10 @@ impl Refusal {
         Self::new(ErrorCode::NotFound, "")
     }
 
+    pub(crate) fn denied(message: &str) -> Self {
+        Self::new(ErrorCode::PermissionDenied, message)
+    }
+
     pub(crate) fn unsupported() -> Self {
         Self::from_code(ErrorCode::UnsupportedOperation)
     }

@@ -132,6 +132,17 @@ pub trait Service: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether web pages of this origin may call; none where the cluster has no rules for any. Must
+    /// not wait.
+    fn allows_origin(&self, _origin: &str) -> Option<bool> {
+        None
+    }
+
+    /// The headers that calls from such pages may carry.
+    fn allowed_headers(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Random bytes for request ids.
     fn make_request_id(&self) -> String;
 }

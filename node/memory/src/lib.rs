@@ -9,15 +9,20 @@
 //! copied by accident and not compared in variable time. A secret takes at least one page, which is
 //! meant: keys are few, and a page that holds one secret can be dropped as a whole.
 //!
+//! It also sets the allocator's one option that memory for everything else needs
+//! ([`give_back_soon`]), since that takes a foreign call.
+//!
 //! What it cannot do: what a caller copies out of [`SecretBytes::expose`], and what the compiler
 //! leaves on the stack while a secret is made, is the caller's.
 
 mod pages;
 
+mod allocator;
 mod harden;
 mod locked;
 mod secret;
 
+pub use allocator::{PURGE_DELAY_MS, give_back_soon, purge_delay_ms};
 pub use harden::harden_process;
 pub use locked::Locked;
 pub use pages::allocations_unlocked;

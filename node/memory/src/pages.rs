@@ -1,4 +1,4 @@
-//! Anonymous mappings of whole pages: the one file with `unsafe`.
+//! Anonymous mappings of whole pages: the one file that touches memory by address.
 #![allow(unsafe_code, reason = "mapping, locking and unmapping pages has no safe interface")]
 
 use std::alloc::{Layout, handle_alloc_error};

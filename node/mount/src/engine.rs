@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use futures::future::BoxFuture;
 
-use crate::{EngineError, MountOptions, Operation, Request, Response, Storage};
+use crate::{BodyFields, EngineError, MountOptions, Operation, Request, Response, Storage};
 
 /// Whether an operation may run on any node or only on the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub struct Route {
     pub public: bool,
     /// Needs the `sudo` capability beside the operation's own.
     pub sudo: bool,
+    /// Whether a write may make what is not there yet; see [`Engine::exists`].
+    pub creates: bool,
+    /// What the bodies of its writes may hold.
+    pub bodies: &'static [BodyFields],
 }
 
 impl Route {
@@ -47,7 +51,8 @@ impl Route {
         operations: &'static [Operation],
         help: &'static str,
     ) -> Self {
-        Self { pattern, operations, help, public: false, sudo: false }
+        let (public, sudo, creates, bodies) = (false, false, false, &[]);
+        Self { pattern, operations, help, public, sudo, creates, bodies }
     }
 
     /// The same, served without a token.
@@ -60,6 +65,18 @@ impl Route {
     #[must_use]
     pub const fn sudo(self) -> Self {
         Self { sudo: true, ..self }
+    }
+
+    /// The same, whose writes need `create` where nothing is there yet.
+    #[must_use]
+    pub const fn creates(self) -> Self {
+        Self { creates: true, ..self }
+    }
+
+    /// The same, with what its handler reads from bodies.
+    #[must_use]
+    pub const fn takes(self, bodies: &'static [BodyFields]) -> Self {
+        Self { bodies, ..self }
     }
 }
 

@@ -89,7 +89,7 @@ impl Visitor<'_> for WholeVisitor {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number")
+        f.write_str(WHOLE)
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<u64, E> {
@@ -113,7 +113,7 @@ impl Visitor<'_> for FlagVisitor {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true or false")
+        f.write_str(FLAG)
     }
 
     fn visit_bool<E: Error>(self, flag: bool) -> Result<bool, E> {
@@ -137,7 +137,7 @@ impl Visitor<'_> for DurationVisitor {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("seconds or a duration such as 1h30m")
+        f.write_str(DURATION)
     }
 
     fn visit_u64<E: Error>(self, seconds: u64) -> Result<u64, E> {
@@ -161,7 +161,7 @@ impl<'de> Visitor<'de> for WholeListVisitor {
     type Value = Vec<u64>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of whole numbers")
+        f.write_str(WHOLE_LIST)
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Vec<u64>, E> {
@@ -194,7 +194,7 @@ impl<'de> Visitor<'de> for TextListVisitor {
     type Value = Vec<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of strings")
+        f.write_str(TEXT_LIST)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
@@ -232,6 +232,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
         T::deserialize(MapAccessDeserializer::new(map))
     }
 }
+
+// What the types above expect, by which [`crate::BodyFields`] tells them apart.
+pub(crate) const WHOLE: &str = "a whole number";
+pub(crate) const FLAG: &str = "true or false";
+pub(crate) const DURATION: &str = "seconds or a duration such as 1h30m";
+pub(crate) const WHOLE_LIST: &str = "a list of whole numbers";
+pub(crate) const TEXT_LIST: &str = "a list of strings";
 
 #[cfg(test)]
 mod tests {

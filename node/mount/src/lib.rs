@@ -15,9 +15,11 @@
 //!    from [`Request::now_ms`], ids from [`Request::unique`]; what computes long goes to
 //!    [`Workers`].
 //! 5. Bodies by [`Request::parse`] into structs of [`fields`], which take numbers as strings and
-//!    the like, and never echo a value. Errors by [`EngineError`].
-//! 6. Tests on [`testing::Mount`]: golden answers, every field with every wrong type
-//!    ([`testing::wrong_bodies`]), a random comparison with a naive model.
+//!    the like, and never echo a value; [`Route::takes`] names them, with a word about each field.
+//!    Errors by [`EngineError`].
+//! 6. Tests on [`testing::Mount`]: golden answers, the routes against what the engine does
+//!    ([`testing::check_routes`]), every field with every wrong type ([`testing::wrong_bodies`]), a
+//!    random comparison with a naive model.
 //! 7. One line in the registry of `node/server/src/node/mod.rs`.
 //!
 //! A whole engine, which counts:
@@ -25,8 +27,8 @@
 //! ```
 //! use conclave_mount::fields::{Object, Whole, present};
 //! use conclave_mount::{
-//!     Access, Engine, EngineError, ErrorCode, MountOptions, Operation, Request, Response, Route,
-//!     Storage, StorageError, testing::Mount,
+//!     Access, BodyFields, Engine, EngineError, ErrorCode, MountOptions, Operation, Request, Response,
+//!     Route, Storage, StorageError, testing::Mount, word,
 //! };
 //! use futures::future::{BoxFuture, FutureExt};
 //! use serde_json::json;
@@ -35,10 +37,12 @@
 //! struct Counters;
 //!
 //! #[derive(serde::Deserialize)]
-//! struct Body {
+//! struct Count {
 //!     #[serde(default, deserialize_with = "present")]
 //!     by: Option<Whole>,
 //! }
+//!
+//! const COUNT: BodyFields = BodyFields::of::<Count>(&[word("by", "How much to add; 1 where nothing is said.")]);
 //!
 //! fn count(storage: &mut dyn Storage, path: &str) -> Result<Option<u64>, EngineError> {
 //!     let Some(row) = storage.get(path)? else { return Ok(None) };
@@ -59,7 +63,7 @@
 //!             Response::json(&json!({ "count": count }))
 //!         }
 //!         Operation::Write => {
-//!             let Object(Body { by }) = request.parse()?;
+//!             let Object(Count { by }) = request.parse()?;
 //!             let Whole(by) = by.unwrap_or(Whole(1));
 //!             let count = count(storage, &path)?.unwrap_or(0).saturating_add(by);
 //!             storage.put(&path, count.to_be_bytes().to_vec().into())?;
@@ -79,7 +83,9 @@
 //!             "counters/:name",
 //!             &[Operation::Read, Operation::Write],
 //!             "Reads a counter or counts.",
-//!         )];
+//!         )
+//!         .creates()
+//!         .takes(&[COUNT])];
 //!         ROUTES
 //!     }
 //!
@@ -107,8 +113,10 @@
 //! assert_eq!(mount.read("counters/visits", &[]).unwrap(), json!({"count": 42}));
 //! let refused = mount.write("counters/visits", &json!({"by": -1})).unwrap_err();
 //! assert_eq!(refused.code, ErrorCode::InvalidRequest);
+//! conclave_mount::testing::check_routes(&mut Mount::new(Counters, &[]));
 //! ```
 
+mod body_fields;
 mod duration;
 mod engine;
 mod error;
@@ -123,6 +131,7 @@ mod time;
 mod token_fields;
 mod workers;
 
+pub use body_fields::{BodyFields, Field, Kind, Word, word};
 pub use duration::{format_duration, parse_duration};
 pub use engine::{Access, Class, Engine, Route};
 pub use error::{EngineError, ErrorCode};
@@ -131,5 +140,5 @@ pub use networks::Networks;
 pub use request::{Caller, MountOptions, MountView, Operation, Request, Response, Rights};
 pub use storage::{Entry, ListPage, Storage, StorageError};
 pub use time::format_time;
-pub use token_fields::{TokenFields, TokenFieldsBody, TokenFieldsView};
+pub use token_fields::{TokenFields, TokenFieldsBody, TokenFieldsView, check_policy_name};
 pub use workers::{Workers, compute};

@@ -8,8 +8,8 @@ use futures::FutureExt;
 use serde_json::Value;
 
 use crate::{
-    Access, Caller, Engine, EngineError, Entry, ListPage, MountView, Operation, Request, Response,
-    Rights, Storage, StorageError, Workers,
+    Access, BodyFields, Caller, Engine, EngineError, Entry, ErrorCode, Kind, ListPage, MountView,
+    Operation, Request, Response, Rights, Storage, StorageError, Workers,
 };
 
 /// What [`Mount`]'s clock shows first: 2018-03-22T02:24:26.945Z.
@@ -239,6 +239,61 @@ impl<E: Engine> Mount<E> {
         let request = self.request(Operation::Write, path, b"{}", &[]);
         self.engine.exists(&request, &mut self.rows)
     }
+}
+
+/// Holds a mount's routes against what the engine does: every field that they tell of is read by the
+/// handler, every other is passed over, and a write `creates` where the engine says that nothing is
+/// there.
+///
+/// # Panics
+/// Where they differ.
+pub fn check_routes<E: Engine>(mount: &mut Mount<E>) {
+    for route in mount.engine.routes(&mount.view.options) {
+        let name = route.pattern;
+        let faults: Vec<_> = route.bodies.iter().flat_map(BodyFields::faults).collect();
+        assert_eq!(faults, [""; 0], "{name}");
+        let path = sample_path(route.pattern);
+        if route.operations.contains(&Operation::Write) {
+            let creates = mount.exists(&path).is_ok_and(|exists| !exists);
+            assert_eq!(creates, route.creates, "{name}");
+        }
+        let fields: Vec<_> = route.bodies.iter().flat_map(BodyFields::fields).collect();
+        for operation in route.operations {
+            if !matches!(operation, Operation::Write | Operation::Patch) || fields.is_empty() {
+                continue;
+            }
+            let unknown = mount.call_raw(*operation, &path, &with_nonsense("no-field"), &[]);
+            let misread = unknown.is_err_and(|error| names_the_field(&error, "no-field"));
+            assert!(!misread, "{name} reads what it does not tell of");
+            for field in fields.iter().filter(|field| field.kind != Kind::Any) {
+                let body = with_nonsense(field.name);
+                let answer = mount.call_raw(*operation, &path, &body, &[]);
+                let read = answer.is_err_and(|error| names_the_field(&error, field.name));
+                assert!(read, "{name} does not read {}", field.name);
+            }
+        }
+    }
+}
+
+/// A path that a pattern takes.
+pub fn sample_path(pattern: &str) -> String {
+    let segment = |segment: &str| match segment.starts_with([':', '*']) {
+        true => "x".to_owned(),
+        false => segment.to_owned(),
+    };
+    pattern.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
+/// A body with a field that holds what no type reads.
+pub fn with_nonsense(field: &str) -> Vec<u8> {
+    format!("{{\"{field}\":[[{{}}]]}}").into_bytes()
+}
+
+/// Whether a refusal is about the value of this field.
+pub fn names_the_field(error: &EngineError, field: &str) -> bool {
+    let message = error.message.as_str();
+    error.code == ErrorCode::InvalidRequest
+        && (message.starts_with("failed to parse JSON") || message.contains(&format!("'{field}'")))
 }
 
 fn json(response: &Response) -> Value {

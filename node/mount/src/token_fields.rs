@@ -7,7 +7,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::fields::{DurationMs, Flag, TextList, Whole, present};
-use crate::{EngineError, ErrorCode, Login, Networks, TokenKind};
+use crate::{BodyFields, EngineError, ErrorCode, Login, Networks, TokenKind, word};
 
 /// Most policies that a user or role names.
 const POLICIES_MAX: usize = 256;
@@ -93,6 +93,20 @@ pub struct TokenFieldsView<'a> {
 }
 
 impl TokenFieldsBody {
+    /// What tools are told of them.
+    pub const BODY: BodyFields = BodyFields::of::<Self>(&[
+        word("token_policies", "The policies of the tokens."),
+        word("token_ttl", "How long a token lives."),
+        word("token_max_ttl", "How long it lives at the most, renewals included."),
+        word("token_period", "What each renewal prolongs it to, for ever."),
+        word("token_explicit_max_ttl", "When it ends at the latest, whatever else is said."),
+        word("token_num_uses", "How often it can be used; 0 for no bound."),
+        word("token_bound_cidrs", "The networks that it is given to and works from."),
+        word("token_no_default_policy", "Whether the policy `default` is left out."),
+        word("token_type", "`service`, `batch` or `default`."),
+        word("token_strictly_bind_ip", "Whether it works from the address of its login alone."),
+    ]);
+
     /// Changes what the body names and checks the whole.
     ///
     /// # Errors
@@ -138,6 +152,7 @@ impl TokenFields {
     /// `InvalidRequest` where there are too many or one is too long.
     pub fn set_policies(&mut self, policies: Vec<String>) -> Result<(), EngineError> {
         check_texts("token_policies", &policies, POLICIES_MAX)?;
+        policies.iter().try_for_each(|policy| check_policy_name(policy))?;
         let policies: BTreeSet<_> = policies.iter().map(|policy| policy.to_lowercase()).collect();
         self.policies = policies.into_iter().collect();
         Ok(())
@@ -239,6 +254,21 @@ impl TokenFields {
             },
         })
     }
+}
+
+/// Refuses what no policy can be called. Blanks around a name are forgiven, as lists are written with
+/// them.
+///
+/// # Errors
+/// `InvalidRequest`.
+pub fn check_policy_name(name: &str) -> Result<(), EngineError> {
+    let name = name.trim_matches(' ');
+    if name.is_empty() || (crate::path::check(name).is_ok() && name.trim() == name) {
+        return Ok(());
+    }
+    Err(EngineError::invalid(
+        "a policy's name is written as in its path: no empty part, nothing hidden or encoded in it",
+    ))
 }
 
 fn check_texts(field: &str, texts: &[String], count_max: usize) -> Result<(), EngineError> {

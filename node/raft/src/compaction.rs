@@ -19,6 +19,10 @@ const SMALL_SNAPSHOT_BYTES: u64 = 16 * 1024 * 1024;
 /// The log may hold this many times the configured entries since the last snapshot, where they are
 /// small beside a large one. More would make a restart long.
 const ENTRIES_FACTOR_MAX: u64 = 16;
+/// With so many committed entries still to apply a node lags: a second of a busy cluster.
+const LAGGING_ENTRIES: u64 = 1_024;
+/// A large snapshot that is put off waits for this many times as much log, and no longer.
+const PUT_OFF_FACTOR: u64 = 4;
 
 /// Runs until the node stops.
 pub(crate) async fn run<R: AsyncRuntime>(node: Arc<Node<R>>) {
@@ -37,12 +41,19 @@ async fn build_where_due<R: AsyncRuntime>(node: &Node<R>, pace: &mut Pace) {
     if snapshot != pace.last {
         pace.stored(snapshot, newest_bytes(node).await, written);
     }
+    let put_off = lags(node) || node.holds.are_any();
     // While a restore is staged none can be built.
-    if pace.is_due(node.applied.get(), written) && !node.state.is_restoring() {
+    if pace.is_due(node.applied.get(), written, put_off) && !node.state.is_restoring() {
         pace.asked.get_or_insert(written);
         // Without effect while one is being built. A Raft that has ended is noticed elsewhere.
         drop(node.raft.trigger().snapshot().await);
     }
+}
+
+/// Whether the cluster is far ahead of this node, by what its leader says.
+fn lags<R: AsyncRuntime>(node: &Node<R>) -> bool {
+    let committed = node.metrics.borrow_watched().cluster_committed.map_or(0, |id| id.index);
+    committed.saturating_sub(node.applied.get()) > LAGGING_ENTRIES
 }
 
 async fn newest_bytes<R: AsyncRuntime>(node: &Node<R>) -> u64 {
@@ -101,12 +112,16 @@ impl Pace {
         self.written_before = self.asked.take().unwrap_or(written);
     }
 
-    fn is_due(&self, applied: u64, written: u64) -> bool {
+    fn is_due(&self, applied: u64, written: u64, put_off: bool) -> bool {
         let entries = applied.saturating_sub(self.last.unwrap_or(0));
+        if self.last_bytes <= SMALL_SNAPSHOT_BYTES {
+            return entries >= self.every;
+        }
+        let factor = if put_off { PUT_OFF_FACTOR } else { 1 };
         let log_bytes = written.saturating_sub(self.written_before);
-        let worth_it = self.last_bytes <= SMALL_SNAPSHOT_BYTES || log_bytes >= self.last_bytes / 2;
-        entries >= self.every
-            && (worth_it || entries >= self.every.saturating_mul(ENTRIES_FACTOR_MAX))
+        let worth_it = log_bytes >= (self.last_bytes / 2).saturating_mul(factor);
+        let entries_max = self.every.saturating_mul(ENTRIES_FACTOR_MAX * factor);
+        entries >= self.every && (worth_it || entries >= entries_max)
     }
 }
 
@@ -117,11 +132,11 @@ mod tests {
     #[test]
     fn small_snapshots_are_built_by_entries() {
         let mut pace = Pace { every: 100, ..Pace::default() };
-        assert!(!pace.is_due(99, 0));
-        assert!(pace.is_due(100, 0));
+        assert!(!pace.is_due(99, 0, false));
+        assert!(pace.is_due(100, 0, false));
         pace.stored(Some(100), SMALL_SNAPSHOT_BYTES, 5_000);
-        assert!(!pace.is_due(199, 5_000));
-        assert!(pace.is_due(200, 5_000));
+        assert!(!pace.is_due(199, 5_000, false));
+        assert!(pace.is_due(200, 5_000, false));
     }
 
     #[test]
@@ -129,10 +144,10 @@ mod tests {
         let bytes = 2 * SMALL_SNAPSHOT_BYTES;
         let mut pace = Pace { every: 100, ..Pace::default() };
         pace.stored(Some(100), bytes, 7);
-        assert!(!pace.is_due(1_699, 7 + bytes / 2 - 1));
-        assert!(pace.is_due(200, 7 + bytes / 2));
-        assert!(pace.is_due(1_700, 7), "a restart must not take long");
-        assert!(!pace.is_due(199, 7 + 9 * bytes), "few entries are few, however large");
+        assert!(!pace.is_due(1_699, 7 + bytes / 2 - 1, false));
+        assert!(pace.is_due(200, 7 + bytes / 2, false));
+        assert!(pace.is_due(1_700, 7, false), "a restart must not take long");
+        assert!(!pace.is_due(199, 7 + 9 * bytes, false), "few entries are few, however large");
     }
 
     #[test]
@@ -140,6 +155,19 @@ mod tests {
         let bytes = 2 * SMALL_SNAPSHOT_BYTES;
         let mut pace = Pace { every: 100, asked: Some(1_000), ..Pace::default() };
         pace.stored(Some(100), bytes, 1_000 + bytes / 2);
-        assert!(pace.is_due(200, 1_000 + bytes / 2));
+        assert!(pace.is_due(200, 1_000 + bytes / 2, false));
+    }
+
+    #[test]
+    fn a_large_snapshot_is_put_off_for_a_while_and_a_small_one_never() {
+        let mut pace = Pace { every: 100, ..Pace::default() };
+        pace.stored(Some(100), SMALL_SNAPSHOT_BYTES, 0);
+        assert!(pace.is_due(200, 0, true), "it is written in an instant");
+        let bytes = 2 * SMALL_SNAPSHOT_BYTES;
+        pace.stored(Some(100), bytes, 7);
+        assert!(!pace.is_due(200, 7 + 2 * bytes - 1, true));
+        assert!(pace.is_due(200, 7 + 2 * bytes, true), "the log would grow without bound");
+        assert!(!pace.is_due(6_499, 7, true));
+        assert!(pace.is_due(6_500, 7, true), "a restart must not take for ever");
     }
 }

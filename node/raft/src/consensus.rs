@@ -200,6 +200,11 @@ pub trait Consensus: Send + Sync + 'static {
     /// A linearizable read point that this node has applied, within one election timeout.
     fn read_barrier(&self) -> BoxFuture<'_, Result<v1::ReadPoint, ReadError>>;
 
+    /// A point to begin a write at, without asking anybody: this node leads as far as it knows, and
+    /// heard of a quorum a moment ago. Somebody else may lead nevertheless, so nothing that is read
+    /// here counts before an entry with its conditions is committed.
+    fn write_point(&self) -> Option<v1::ReadPoint>;
+
     /// A look at the node, without waiting.
     fn status(&self) -> RaftStatus;
 

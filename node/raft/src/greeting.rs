@@ -151,9 +151,10 @@ impl Greeter {
         !reaches(stored) && reaches(self.shared.state.applied_id())
     }
 
-    /// Greets the members that this node knows, until a quorum of the voters, itself included, has
-    /// answered that it may take part. A learner waits for one answer, a single voter and a node that
-    /// knows nobody for none. May be dropped at any moment.
+    /// Greets the members that this node knows, until a quorum of the voters, itself included where
+    /// it votes, has answered that it may take part. Who knows members and no voter, as one that was
+    /// let in a moment ago, waits for one answer; a single voter and a node that knows nobody for
+    /// none. May be dropped at any moment.
     ///
     /// # Errors
     /// It must not: a peer saw more of it, or knows a later epoch without it.
@@ -346,11 +347,11 @@ impl Known {
         others.map(|(id, member)| Target { node_id: *id, member: member.clone() }).collect()
     }
 
-    /// A node that does not vote needs nobody's leave, but somebody who knows it: by what its own
-    /// disk says it may never have voted, and its peers know better.
+    /// A node that does not vote by what its own disk says may have voted by what its peers know, so
+    /// it needs as many answers as one that does. Only where its disk names no voter, somebody who
+    /// knows it has to do.
     fn is_quorum(&self, answered: &BTreeSet<u64>, node_id: u64) -> bool {
-        let votes = self.configs.iter().any(|voters| voters.contains(&node_id));
-        if !votes {
+        if self.configs.is_empty() {
             return answered.len() > 1 || self.peers(node_id).is_empty();
         }
         self.configs.iter().all(|voters| voters.intersection(answered).count() * 2 > voters.len())
@@ -387,12 +388,20 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_vote_waits_for_one() {
-        assert!(!quorum(&known(&[&[1, 2, 3]], &[4]), 4, &[]));
-        assert!(quorum(&known(&[&[1, 2, 3]], &[4]), 4, &[2]));
+    fn who_does_not_vote_waits_for_a_quorum_of_those_who_do() {
+        let learner = known(&[&[1, 2, 3]], &[4, 5]);
+        assert!(!quorum(&learner, 4, &[2]));
+        assert!(!quorum(&learner, 4, &[2, 5]), "another learner makes no quorum");
+        assert!(quorum(&learner, 4, &[2, 3]));
+        assert!(!quorum(&known(&[&[1, 2, 3]], &[]), 9, &[1]), "its disk does not know it");
         assert!(quorum(&known(&[&[1]], &[]), 1, &[]));
+    }
+
+    #[test]
+    fn who_knows_no_voter_waits_for_somebody() {
+        assert!(!quorum(&known(&[], &[1, 2, 4]), 4, &[]));
+        assert!(quorum(&known(&[], &[1, 2, 4]), 4, &[2]));
         assert!(quorum(&known(&[], &[]), 1, &[]));
-        assert!(!quorum(&known(&[&[1, 2, 3]], &[]), 9, &[]));
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Holds {
         all.values().map(|hold| hold.begun.last).min()
     }
 
+    /// Whether anything was held when it was looked at last, or has begun since.
+    pub(crate) fn are_any(&self) -> bool {
+        !self.all().is_empty()
+    }
+
     fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Hold>> {
         // Each entry is written at once.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,7 +145,9 @@ mod tests {
         assert_eq!(cut(&holds, 10_001, Some(Some(100))), Some(100));
         assert_eq!(cut(&holds, 10_050, Some(Some(250))), Some(100));
         assert_eq!(cut(&holds, 10_109, Some(Some(399))), Some(100));
+        assert!(holds.are_any());
         assert_eq!(cut(&holds, 10_110, Some(Some(400))), None);
+        assert!(!holds.are_any());
     }
 
     #[test]

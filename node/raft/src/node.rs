@@ -190,6 +190,14 @@ impl<R: AsyncRuntime> Consensus for Node<R> {
         self.read_point().boxed()
     }
 
+    fn write_point(&self) -> Option<v1::ReadPoint> {
+        let leads = observe::leads::<R>(&self.metrics.borrow_watched(), self.config.heartbeat * 2);
+        if !leads || self.stopped_because().is_some() {
+            return None;
+        }
+        Some(v1::ReadPoint { index: self.applied.get(), leader_ms: self.time.now()? })
+    }
+
     fn status(&self) -> RaftStatus {
         let mut status =
             observe::status::<R>(&self.metrics.borrow_watched(), self.quorum_age_max());

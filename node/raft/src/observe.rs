@@ -72,6 +72,11 @@ pub(crate) fn status<R: AsyncRuntime>(
     }
 }
 
+/// Whether this node leads and a quorum has answered it within `quorum_age_max`.
+pub(crate) fn leads<R: AsyncRuntime>(metrics: &MetricsOf<R>, quorum_age_max: Duration) -> bool {
+    metrics.state == ServerState::Leader && has_quorum::<R>(metrics, quorum_age_max)
+}
+
 fn has_quorum<R: AsyncRuntime>(metrics: &MetricsOf<R>, age_max: Duration) -> bool {
     if metrics.state != ServerState::Leader {
         return metrics.current_leader.is_some_and(|leader| leader != metrics.id);

@@ -76,6 +76,10 @@ struct Rows(Mutex<BTreeMap<Key, Row>>);
 struct Table(Arc<Rows>);
 
 impl Ledger for Table {
+    fn write_point(&self) -> Option<ReadPoint> {
+        None
+    }
+
     fn view(&self) -> Arc<dyn LedgerView> {
         Arc::clone(&self.0) as Arc<dyn LedgerView>
     }

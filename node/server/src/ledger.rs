@@ -37,6 +37,11 @@ impl Ledger for RaftLedger {
         })
     }
 
+    fn write_point(&self) -> Option<ReadPoint> {
+        let point = self.raft.write_point()?;
+        Some(ReadPoint { revision: point.index, leader_ms: point.leader_ms })
+    }
+
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Committed, LedgerError>> {
         Box::pin(async move {
             let proposed =

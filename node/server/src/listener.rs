@@ -1,4 +1,7 @@
-//! The public listener: accepts, does TLS, and hands each connection to the gateway.
+//! The public listeners: each accepts, does TLS, and hands each connection to its gateway.
+//!
+//! Invariant: what is not encrypted is served on loopback addresses alone, whatever a name in the
+//! configuration resolves to.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Address, Config};
+use crate::config::{Address, Listener};
 use crate::node::Node;
 use crate::system;
 use crate::tls::PublicTls;
@@ -27,39 +30,61 @@ pub async fn bind(address: &Address, key: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// The listener that clients reach.
+/// Binds a public listener.
+///
+/// # Errors
+/// The address is in use or not ours, or is not a loopback address where there is no TLS.
+pub async fn bind_public(listener: &Listener) -> anyhow::Result<TcpListener> {
+    let bound = bind(&listener.address, "listener.tcp.address").await?;
+    let local = bound.local_addr()?.ip();
+    anyhow::ensure!(
+        !listener.plain || local.is_loopback(),
+        "{} is {local}, which is no loopback address, and listener.tcp.tls_disable is set: name \
+         127.0.0.1 or [::1], or remove tls_disable",
+        listener.address
+    );
+    Ok(bound)
+}
+
+/// A listener that clients reach.
 pub struct PublicListener {
     gateway: Gateway,
-    acceptor: TlsAcceptor,
+    /// `None` without TLS.
+    acceptor: Option<TlsAcceptor>,
     ports: Ports,
     connections: Arc<Semaphore>,
 }
 
 impl PublicListener {
-    /// Serves `node` with the configured limits.
+    /// Serves `node` with the listener's limits; `tls` is `None` for one without TLS.
     ///
     /// # Errors
     /// The TLS configuration cannot be made.
-    pub fn new(config: &Config, tls: &Arc<PublicTls>, node: Arc<Node>) -> anyhow::Result<Self> {
+    pub fn new(
+        listener: &Listener,
+        tls: Option<&Arc<PublicTls>>,
+        node: Arc<Node>,
+    ) -> anyhow::Result<Self> {
         let ports = system::ports();
         let gateway = Gateway::new(
             node,
             ports.clone(),
             GatewayConfig {
-                request_bytes_max: usize::try_from(config.listener.request_bytes_max)
+                request_bytes_max: usize::try_from(listener.request_bytes_max)
                     .unwrap_or(usize::MAX),
-                time_limit: config.listener.request_duration_max,
-                unauthenticated_metrics: config.listener.unauthenticated_metrics_access,
-                tls: true,
+                time_limit: listener.request_duration_max,
+                unauthenticated_metrics: listener.unauthenticated_metrics_access,
+                tls: tls.is_some(),
+                json: listener.json,
                 ..GatewayConfig::default()
             },
         );
-        Ok(Self {
-            gateway,
-            acceptor: TlsAcceptor::from(tls.server_config(config.listener.tls_version_min)?),
-            ports,
-            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        })
+        let acceptor = match tls {
+            Some(tls) => Some(TlsAcceptor::from(tls.server_config(listener.tls_version_min)?)),
+            None => None,
+        };
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Ok(Self { gateway, acceptor, ports, connections })
     }
 
     /// Accepts until `stop` turns true, then waits until every connection has ended. A connection
@@ -106,7 +131,11 @@ impl PublicListener {
         stop: watch::Receiver<bool>,
     ) {
         let _ = stream.set_nodelay(true);
-        let handshake = self.acceptor.accept(stream);
+        let Some(acceptor) = &self.acceptor else {
+            self.gateway.serve_connection(TokioIo::new(stream), peer.ip(), stop).await;
+            return;
+        };
+        let handshake = acceptor.accept(stream);
         match self.ports.within(HANDSHAKE_MAX, handshake).await {
             Ok(Ok(stream)) => {
                 self.gateway.serve_connection(TokioIo::new(stream), peer.ip(), stop).await;

@@ -35,6 +35,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    conclave_memory::give_back_soon();
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .expect("nothing installed a provider before main");

@@ -49,7 +49,13 @@ async fn what_a_node_does_is_in_its_log_across_rotation_and_restart() -> anyhow:
     for (path, times) in [("secret/data/app", 3), ("secret/data/nothing", 1)] {
         ensure!(told("request", path) == times && told("response", path) == times, "{path}");
     }
-    let answer = lines.iter().find(|line| line["type"] == "response").context("an answer")?;
+    // The log begins with how the cluster was made, and no share or token of it is there.
+    for kind in ["request", "response"] {
+        ensure!(told(kind, "sys/init") == 1, "{kind} of sys/init");
+    }
+    let of_app =
+        |line: &&Value| line["type"] == "response" && line["request"]["path"] == "secret/data/app";
+    let answer = lines.iter().find(of_app).context("an answer")?;
     ensure!(answer["auth"]["display_name"] == "root", "{answer}");
     ensure!(answer["request"]["remote_address"] == "127.0.0.1", "{answer}");
     let (whole, report) = verify(&[&moved, &log])?;
@@ -92,6 +98,47 @@ async fn row_075_an_api_enables_a_device_only_where_the_configuration_allows() -
     Ok(())
 }
 
+/// A node that is stopped has committed its very last line, so that whatever is taken from the end of
+/// its log shows; and it goes on after it, over an older copy too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_line_of_a_node_that_was_stopped_has_an_anchor() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let base = directory.path();
+    let log = base.join("audit.log");
+    let extra = json!({"audit": {"file": {"options": {"file_path": "audit.log"}}}});
+    let (node, token) = Node::found_with(base, &extra).await?;
+    let client = node.client(&token).await?;
+    enable_kv(&client).await?;
+    node.stop()?;
+    let first = std::fs::read_to_string(&log)?;
+    let lines = first.lines().count();
+
+    let node = Node::start_with(base, &extra)?;
+    let client = node.client(&token).await?;
+    let answer = client.logical().call(Operation::Read, "sys/audit-anchors", None).await?;
+    let answer: Value = serde_json::from_slice(&answer.data)?;
+    let known = &answer["anchors"][0];
+    ensure!(known["node"] == "node-1" && known["device"] == "file/", "{answer}");
+    let heads = known["anchors"].as_array().context("anchors")?;
+    let newest = heads.last().and_then(Value::as_str).context("an anchor")?;
+    ensure!(newest.starts_with(&format!("{lines}:")), "{newest}, not of line {lines}");
+    node.stop()?;
+
+    let cut = first.lines().take(lines - 1).map(|line| format!("{line}\n"));
+    std::fs::write(&log, cut.collect::<String>())?;
+    ensure!(verify(&[&log])?.0, "the lines alone cannot tell");
+    let (whole, report) = verify_by(newest, &[&log])?;
+    ensure!(!whole && report.contains(&format!("record {lines}")), "{report}");
+
+    let node = Node::start_with(base, &extra)?;
+    let client = node.client(&token).await?;
+    call(&client, Operation::Read, "sys/mounts", None).await?;
+    node.stop()?;
+    let (whole, report) = verify(&[&log])?;
+    ensure!(!whole && report.contains("missing before it"), "{report}");
+    Ok(())
+}
+
 async fn enable(client: &Client, path: &Path) -> anyhow::Result<()> {
     let body = json!({"type": "file", "options": {"file_path": path}});
     call(client, Operation::Write, "sys/audit/api", Some(&body)).await
@@ -116,6 +163,15 @@ async fn call(
 fn verify(files: &[&Path]) -> anyhow::Result<(bool, String)> {
     let command = Command::new(env!("CARGO_BIN_EXE_conclaved"))
         .args(["audit", "verify", "--from-start"])
+        .args(files)
+        .output()?;
+    Ok((command.status.success(), String::from_utf8(command.stdout)?))
+}
+
+/// The same with a head that the cluster committed.
+fn verify_by(anchor: &str, files: &[&Path]) -> anyhow::Result<(bool, String)> {
+    let command = Command::new(env!("CARGO_BIN_EXE_conclaved"))
+        .args(["audit", "verify", "--from-start", "--anchor", anchor])
         .args(files)
         .output()?;
     Ok((command.status.success(), String::from_utf8(command.stdout)?))

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conclave_core::{ErrorCode, Idempotency, Operation};
+use conclave_core::{ErrorCode, Idempotency, Operation, RequestNumber};
 use conclave_ports::Clock;
 use serde_json::Value;
 
@@ -266,7 +266,8 @@ impl Client {
         if with_id && let Some(session) = &mut self.session {
             session.next += 1;
             let (sequence, id) = (session.next, session.id.clone());
-            ask.idempotency = Some(Idempotency { session: id, sequence, low_water: sequence });
+            let number = RequestNumber { session: id, sequence, low_water: sequence };
+            ask.idempotency = Some(Idempotency::Numbered(number));
         }
         let mut unknown = false;
         for tries in 1..=TRIES_MAX {

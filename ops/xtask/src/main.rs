@@ -3,11 +3,13 @@
 //! `cargo xtask check` is the quick half: format, lints, tidy rules, unit tests. `cargo xtask ci` is
 //! everything a change must pass, and the README's test command. `cargo xtask soak` runs for as long
 //! as it is let. `cargo xtask sim` drives the simulation by hand. `cargo xtask conformance` runs the
-//! tests that others wrote.
+//! tests that others wrote, `cargo xtask clients` programs that use published client libraries.
 
 mod check;
 mod ci;
+mod clients;
 mod conformance;
+mod needs;
 mod sim;
 mod soak;
 mod step;
@@ -38,6 +40,8 @@ enum Task {
     Soak(soak::Arguments),
     /// A foreign suite against fresh three-node clusters; what passed is compared by name.
     Conformance(conformance::Arguments),
+    /// Client libraries for Node, Java and Go against clusters of three nodes.
+    Clients(clients::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Task::Sim(arguments) => sim::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Conformance(arguments) => conformance::run(&arguments),
+        Task::Clients(arguments) => clients::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

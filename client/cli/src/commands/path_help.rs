@@ -10,7 +10,7 @@ use super::{Context, Failure, path};
 use crate::answer::Answer;
 use crate::output::{Format, Output};
 
-/// What a path is for, and what it takes.
+/// What a path is for, and what it takes; as JSON or YAML, the OpenAPI document about it.
 #[derive(Debug, Args)]
 pub(crate) struct PathHelp {
     /// The path, as the API has it: `auth/token/create`
@@ -36,11 +36,12 @@ pub(crate) async fn of_path(context: &Context, path: &str) -> Result<Output, Fai
 }
 
 fn show(answer: &Answer, format: Format, path: &str) -> Result<Output, Failure> {
+    let no_help = || Failure::Server(format!("No help is there for {path}"));
     if !format.is_table() {
-        return Ok(Output::document(format, &answer.data));
+        let document = answer.data.get("openapi").ok_or_else(no_help)?;
+        return Ok(Output::document(format, document));
     }
-    let help = answer.data.get("help").and_then(Value::as_str);
-    let help = help.ok_or_else(|| Failure::Server(format!("No help is there for {path}")))?;
+    let help = answer.data.get("help").and_then(Value::as_str).ok_or_else(no_help)?;
     Ok(Output::good(format!("{}\n", help.trim_end())))
 }
 
@@ -50,12 +51,15 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn people_get_the_text_and_scripts_all_of_it() {
-        let data = json!({"help": "Makes a token.\n\n", "see_also": null, "openapi": {}});
+    fn people_get_the_text_and_scripts_the_document() {
+        let openapi = json!({"openapi": "3.0.2"});
+        let data = json!({"help": "Makes a token.\n\n", "see_also": null, "openapi": openapi});
         let answer = Answer { data, ..Answer::default() };
         let shown = |format| show(&answer, format, "a").expect("there is help").text;
         assert_eq!(shown(Format::Table), "Makes a token.\n");
-        assert!(shown(Format::Raw).contains("\"see_also\":null"));
-        assert_eq!(show(&Answer::default(), Format::Table, "a").map_err(|e| e.exit_code()), Err(2));
+        assert_eq!(shown(Format::Raw).trim_end(), openapi.to_string());
+        for format in [Format::Table, Format::Raw] {
+            assert_eq!(show(&Answer::default(), format, "a").map_err(|e| e.exit_code()), Err(2));
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use conclave_mount::fields::{Object, present};
-use conclave_mount::{EngineError, ErrorCode, Request, Response, Storage, Workers};
+use conclave_mount::{
+    BodyFields, EngineError, ErrorCode, Request, Response, Storage, Workers, word,
+};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -35,6 +37,9 @@ pub(super) async fn log_in(
     let login = record.token.login(&name, metadata, request.caller.address)?;
     Ok(Response { login: Some(Box::new(login)), ..Response::default() })
 }
+
+pub(super) const LOGIN: BodyFields =
+    BodyFields::of::<LoginBody>(&[word("password", "The user's password.").required()]);
 
 #[derive(Deserialize)]
 struct LoginBody {

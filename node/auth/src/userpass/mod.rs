@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use conclave_mount::{
     Access, Class, Engine, EngineError, ErrorCode, MountOptions, Operation, Request, Response,
-    Route, Storage, Workers,
+    Route, Storage, TokenFieldsBody, Workers,
 };
 use futures::future::BoxFuture;
 
@@ -101,9 +101,9 @@ impl Engine for Userpass {
 
     fn exists(&self, request: &Request, storage: &mut dyn Storage) -> Result<bool, EngineError> {
         match request.path.strip_prefix("users/") {
-            Some(name) if !name.contains('/') => match name::canonical(name) {
-                Some(name) => Ok(UserRecord::load(storage, &name)?.is_some()),
-                None => Ok(false),
+            Some(name) if !name.contains('/') => match name::check(name) {
+                Ok(name) => Ok(UserRecord::load(storage, &name)?.is_some()),
+                Err(_) => Ok(false),
             },
             _ => Ok(true),
         }
@@ -126,14 +126,20 @@ impl Engine for Userpass {
 const ROUTES: &[Route] = {
     use Operation::{Delete, List, Read, Write};
     &[
-        Route::new("login/:user", &[Write], "Logs a user in by password.").public(),
+        Route::new("login/:user", &[Write], "Logs a user in by password.")
+            .public()
+            .takes(&[login::LOGIN]),
         Route::new("users/", &[List], "Lists the users."),
         Route::new(
             "users/:user",
             &[Read, Write, Delete],
             "Creates, changes, reads and deletes a user; the password is never shown.",
-        ),
-        Route::new("users/:user/password", &[Write], "Changes a user's password."),
-        Route::new("users/:user/policies", &[Write], "Changes the policies of a user's tokens."),
+        )
+        .creates()
+        .takes(&[TokenFieldsBody::BODY, users::OLD_NAMES, password::PASSWORD]),
+        Route::new("users/:user/password", &[Write], "Changes a user's password.")
+            .takes(&[password::PASSWORD]),
+        Route::new("users/:user/policies", &[Write], "Changes the policies of a user's tokens.")
+            .takes(&[policies::POLICIES]),
     ]
 };

@@ -18,12 +18,13 @@ pub(super) fn canonical(name: &str) -> Option<String> {
     fits.then(|| name.to_ascii_lowercase())
 }
 
-/// The same for those who manage users, who are told what is wrong.
+/// The same for those who manage users, who are told what is wrong. They write a name as it is kept:
+/// their policies were asked about the name as they wrote it.
 pub(super) fn check(name: &str) -> Result<String, EngineError> {
-    canonical(name).ok_or_else(|| {
+    canonical(name).filter(|canonical| canonical == name).ok_or_else(|| {
         EngineError::invalid(format!(
-            "a user name has at most {NAME_BYTES_MAX} letters (a-z), digits, '_', and between them \
-             '.', '-', '+', '@'; choose such a one"
+            "a user name has at most {NAME_BYTES_MAX} small letters (a-z), digits, '_', and between \
+             them '.', '-', '+', '@'; choose such a one"
         ))
     })
 }
@@ -37,6 +38,7 @@ mod tests {
         for (name, expected) in [("anna", "anna"), ("ANNA", "anna"), ("A.b-c+d@E_1", "a.b-c+d@e_1")]
         {
             assert_eq!(canonical(name).as_deref(), Some(expected));
+            assert_eq!(check(name).is_ok(), name == expected, "row 2: {name}");
         }
         let long = "a".repeat(NAME_BYTES_MAX + 1);
         for name in ["", " anna", "anna ", "an na", "-a", "a.", "\u{e4}", "a\u{200b}", "a/b", &long]

@@ -1,7 +1,7 @@
 //! `users/:user/password`: another password.
 
 use conclave_mount::fields::{Object, present};
-use conclave_mount::{EngineError, Request, Response, Storage, Workers};
+use conclave_mount::{BodyFields, EngineError, Request, Response, Storage, Workers, word};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -25,6 +25,11 @@ pub(super) async fn write(
     record.store(storage, &name)?;
     Ok(Response::empty())
 }
+
+pub(super) const PASSWORD: BodyFields = BodyFields::of::<PasswordBody>(&[
+    word("password", "The password."),
+    word("password_hash", "A hash of it that was made elsewhere, in its place."),
+]);
 
 /// A password, in one of two forms.
 #[derive(Deserialize)]

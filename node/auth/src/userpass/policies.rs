@@ -1,7 +1,7 @@
 //! `users/:user/policies`: other policies.
 
 use conclave_mount::fields::{Object, TextList, present};
-use conclave_mount::{EngineError, Request, Response, Storage};
+use conclave_mount::{BodyFields, EngineError, Request, Response, Storage, word};
 use serde::Deserialize;
 
 use super::name;
@@ -23,6 +23,11 @@ pub(super) fn write(
     record.store(storage, &name)?;
     Ok(Response::empty())
 }
+
+pub(super) const POLICIES: BodyFields = BodyFields::of::<PoliciesBody>(&[
+    word("token_policies", "The policies of the user's tokens."),
+    word("policies", "Old name of `token_policies`."),
+]);
 
 #[derive(Deserialize)]
 struct PoliciesBody {

@@ -2,7 +2,8 @@
 
 use conclave_mount::fields::{DurationMs, Object, TextList, present, query_whole};
 use conclave_mount::{
-    EngineError, Request, Response, Storage, TokenFields, TokenFieldsBody, TokenFieldsView, Workers,
+    BodyFields, EngineError, Request, Response, Storage, TokenFields, TokenFieldsBody,
+    TokenFieldsView, Workers, word,
 };
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,13 @@ pub(super) fn delete(name: &str, storage: &mut dyn Storage) -> Result<Response, 
     UserRecord::remove(storage, &name::check(name)?)?;
     Ok(Response::empty())
 }
+
+pub(super) const OLD_NAMES: BodyFields = BodyFields::of::<OldNames>(&[
+    word("policies", "Old name of `token_policies`."),
+    word("ttl", "Old name of `token_ttl`."),
+    word("max_ttl", "Old name of `token_max_ttl`."),
+    word("bound_cidrs", "Old name of `token_bound_cidrs`."),
+]);
 
 /// What fields were called before they were shared; the new names win.
 #[derive(Deserialize)]

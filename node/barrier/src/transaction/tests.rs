@@ -193,6 +193,36 @@ fn listing_sorts_cuts_and_tells_directories() {
     assert_eq!((names.names.len(), names.more), (0, true));
 }
 
+/// A walk in pieces meets every name once, whatever else comes and goes meanwhile.
+#[test]
+fn a_survey_in_pieces_meets_every_name_once() {
+    let cluster = cluster();
+    let names: Vec<String> = (0..10).map(|number| format!("n{number}")).collect();
+    let mut tx = cluster.begin();
+    for name in &names {
+        tx.put(&path(&format!("d/{name}/below")), Bytes::new()).unwrap();
+        tx.put(&Path { flat: true, ..path(&format!("f/{name}")) }, Bytes::new()).unwrap();
+    }
+    block_on(tx.commit(None)).unwrap();
+    for (directory, slash) in [(path("d"), "/"), (Path { flat: true, ..path("f") }, "")] {
+        let (mut met, mut mark) = (Vec::new(), None);
+        loop {
+            let piece = cluster.begin().survey_piece(&directory, mark.as_ref(), 3).unwrap();
+            met.extend(piece.0);
+            cluster.put(&[&format!("other/{}", met.len())]);
+            mark = piece.1;
+            if mark.is_none() {
+                break;
+            }
+        }
+        met.sort_unstable();
+        let expected: Vec<_> = names.iter().map(|name| [name, slash].concat()).collect();
+        assert_eq!(met, expected);
+    }
+    let (none, mark) = cluster.begin().survey_piece(&path("none"), None, 3).unwrap();
+    assert!(none.is_empty() && mark.is_none());
+}
+
 /// Deleting the last row of a directory takes the directory away, in the transaction as after it.
 #[test]
 fn a_directory_goes_with_its_last_row() {

@@ -138,6 +138,12 @@ impl Device {
         self.shared.heads().durable
     }
 
+    /// The cluster turns out to have this head of it. Where its log was cut before it was opened, the
+    /// numbers go on after that head, so that the gap shows.
+    pub fn go_on_after(&self, known: Head) {
+        self.shared.know(known);
+    }
+
     /// Opens the device's place anew, after its file was moved away. Waits for what is under way.
     ///
     /// # Errors
@@ -203,6 +209,8 @@ pub(super) struct Shared {
     missed: AtomicU64,
     waiting_bytes: AtomicUsize,
     heads: Mutex<Heads>,
+    /// What the cluster has, learnt since the writer looked last.
+    known: Mutex<Option<Head>>,
 }
 
 #[derive(Clone, Copy)]
@@ -219,6 +227,7 @@ impl Shared {
             missed: AtomicU64::new(0),
             waiting_bytes: AtomicUsize::new(0),
             heads: Mutex::new(Heads { written: head, durable: head }),
+            known: Mutex::default(),
         }
     }
 
@@ -250,6 +259,14 @@ impl Shared {
 
     pub(super) fn dequeue(&self, bytes: usize) {
         self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    fn know(&self, known: Head) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
+
+    pub(super) fn take_known(&self) -> Option<Head> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Where the log that was found goes on.

@@ -183,6 +183,7 @@ impl Writer {
         if self.retry.is_some() {
             return self.shared.miss(jobs.len() as u64);
         }
+        self.heed_known();
         self.owe_missed();
         let mut lines: Vec<Line> = self.own_line().into_iter().collect();
         let own_lines = lines.len();
@@ -327,16 +328,31 @@ impl Writer {
         self.newline_owed = newline;
     }
 
+    /// A device that began while the node had no key learns later how far the cluster saw it.
+    fn heed_known(&mut self) {
+        let Some(known) = self.shared.take_known().filter(|known| known.seq > self.head.seq) else {
+            return;
+        };
+        self.tell_missing(self.head, known);
+        self.head = known;
+        self.durable = known;
+        self.shared.restart_at(known);
+    }
+
+    fn tell_missing(&self, found: Head, known: Head) {
+        tracing::error!(
+            device = self.path,
+            found = found.seq,
+            known = known.seq,
+            "lines are missing at the end of the audit log, or were changed; run `conclave audit verify -ask-cluster`"
+        );
+    }
+
     /// The chain goes on where the log ends, unless the cluster knows of later lines.
     fn go_on_after(&mut self, found: Head) {
         let known = self.head;
         if known.seq >= found.seq && known != found {
-            tracing::error!(
-                device = self.path,
-                found = found.seq,
-                known = known.seq,
-                "lines are missing at the end of the audit log, or were changed; run `conclaved audit verify`"
-            );
+            self.tell_missing(found, known);
         }
         if found.seq > known.seq {
             self.head = found;

@@ -7,9 +7,11 @@
 //! condition of what the request commits. Which places a device may write to only the node knows:
 //! it stands behind [`AuditPlaces`].
 
+mod anchors;
 mod places;
 mod table;
 
+mod ceremony;
 mod trail;
 
 mod parts;
@@ -19,12 +21,16 @@ mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use conclave_barrier::ledger::LedgerView;
 use conclave_barrier::{Barrier, HashPurpose, Transaction};
 use conclave_ports::Ports;
 
+pub use anchors::AuditHead;
+pub(crate) use anchors::{DeviceAnchors, read_anchors};
+pub use ceremony::{Ceremony, CeremonyTrail};
 pub use places::{AuditPlaces, NoAuditPlaces, WantedDevice};
 pub(crate) use table::{AuditTable, DeviceRecord, HeaderRecord, read_table, write_table};
-pub(crate) use trail::Trail;
+pub(crate) use trail::{OpenTrail, Trail};
 
 use crate::Error;
 use crate::audit::{Audit, HashKey, HeaderRules};
@@ -40,6 +46,8 @@ pub(crate) struct Audits {
 /// The audit log at one revision of its row.
 pub(crate) struct Enabled {
     at: At,
+    /// Of its devices, in their order.
+    ids: Vec<[u8; 16]>,
     pub(crate) audit: Audit,
     pub(crate) headers: HeaderRules,
 }
@@ -64,7 +72,7 @@ impl Audits {
         if let Some(newest) = newest.as_ref().filter(|newest| newest.at >= at) {
             return Ok(newest.clone());
         }
-        let enabled = Arc::new(self.open(at, &table()?)?);
+        let enabled = Arc::new(self.open(at, &table()?, tx.view())?);
         *newest = Some(enabled.clone());
         Ok(enabled)
     }
@@ -75,22 +83,30 @@ impl Audits {
     }
 
     /// Goes on with the devices that are open, begins the others, ends those that are no more.
-    fn open(&self, at: At, table: &AuditTable) -> Result<Enabled, Error> {
+    fn open(
+        &self,
+        at: At,
+        table: &AuditTable,
+        view: &Arc<dyn LedgerView>,
+    ) -> Result<Enabled, Error> {
+        let known = self.known(view)?;
         let mut devices = Vec::new();
         let mut ids = Vec::new();
         for wanted in self.places.configured() {
             let salt = WantedDevice::derive_salt(&wanted.path);
-            devices.push((self.places.device(&wanted, None), self.key(&salt)));
+            devices.push((self.places.device(&wanted, known.newest(&wanted.id)?), self.key(&salt)));
             ids.push(wanted.id);
         }
         for record in &table.devices {
             let wanted = record.wanted()?;
-            devices.push((self.places.device(&wanted, None), self.key(&record.salt()?)));
+            let device = self.places.device(&wanted, known.newest(&wanted.id)?);
+            devices.push((device, self.key(&record.salt()?)));
             ids.push(wanted.id);
         }
         self.places.retain(&ids);
         Ok(Enabled {
             at,
+            ids,
             audit: Audit::new(devices, self.ports.clone()),
             headers: table.header_rules(),
         })

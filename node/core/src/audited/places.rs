@@ -49,6 +49,10 @@ impl WantedDevice {
 
 /// Where the devices of a node write. Devices belong to the node: they outlive the core.
 pub trait AuditPlaces: Send + Sync + 'static {
+    /// The name of this node in its cluster: under it the cluster keeps the anchors of its devices.
+    /// `None`: it keeps none.
+    fn node(&self) -> Option<&str>;
+
     /// The devices that the node's own configuration names.
     fn configured(&self) -> Vec<WantedDevice>;
 
@@ -72,6 +76,10 @@ pub trait AuditPlaces: Send + Sync + 'static {
 pub struct NoAuditPlaces;
 
 impl AuditPlaces for NoAuditPlaces {
+    fn node(&self) -> Option<&str> {
+        None
+    }
+
     fn configured(&self) -> Vec<WantedDevice> {
         Vec::new()
     }

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::audit::testing::{MemorySink, World};
-use crate::audit::{Device, DeviceOptions, Filter, Head};
+use crate::audit::{Device, DeviceOptions, Expectation, FaultKind, Filter, Head, verify};
 use crate::testing::{Bench, code};
-use crate::{Core, CoreParts, EngineRegistry, Error, ErrorCode, Operation, Request, Token};
+use crate::{
+    Core, CoreParts, EngineRegistry, Error, ErrorCode, Operation, Request, Response, Token,
+};
 
 /// A node's places: each device has a file in memory.
 struct Places {
@@ -31,6 +33,10 @@ impl Places {
 }
 
 impl AuditPlaces for Places {
+    fn node(&self) -> Option<&str> {
+        Some("node-1")
+    }
+
     fn configured(&self) -> Vec<WantedDevice> {
         self.configured.clone()
     }
@@ -347,16 +353,38 @@ fn a_request_that_runs_again_is_logged_once() {
     assert_eq!(kinds, ["request", "response"]);
 }
 
+/// Its request before a byte moves, its answer when the last one has moved, or none will.
 #[test]
-fn a_streaming_route_is_logged_when_its_caller_is_admitted() {
+fn a_streaming_route_is_logged_at_its_beginning_and_at_its_end() {
     let (bench, node) = node();
+    // The device is opened by the first request.
+    node.read(&bench, "secret/config").unwrap();
     let request = bench.request(Operation::Read, "sys/storage/raft/snapshot", b"");
-    node.world.run(node.core.admit(&request)).unwrap_or_else(|error| panic!("{error}"));
+    let kinds = |records: &[Value]| {
+        let kinds = records.iter().map(|record| record["type"].as_str().unwrap().to_owned());
+        kinds.collect::<Vec<_>>()
+    };
+    for (whole, failed) in [(true, false), (false, true)] {
+        let before = node.records("file/").len();
+        let admitted = node.world.run(node.core.admit(&request));
+        let admitted = admitted.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(kinds(&node.records("file/")[before..]), ["request"]);
+        let answer = match whole {
+            true => Ok(Response::empty()),
+            false => Err(Error::new(ErrorCode::Unavailable, "it broke off")),
+        };
+        let told = node.world.run(admitted.conclude(&request, answer));
+        assert_eq!(told.is_err(), failed);
+        let records = node.records("file/");
+        assert_eq!(kinds(&records[before..]), ["request", "response"]);
+        assert_eq!(!records[before + 1]["error"].is_null(), failed);
+    }
+    let before = node.records("file/").len();
     let anonymous = Request { token: None, ..request };
     assert!(node.world.run(node.core.admit(&anonymous)).is_err());
     let records = node.records("file/");
-    assert_eq!(records.len(), 4);
-    assert!(records[1]["error"].is_null() && !records[3]["error"].is_null());
+    assert_eq!(kinds(&records[before..]), ["request", "response"]);
+    assert!(!records[before + 1]["error"].is_null());
 }
 
 #[test]
@@ -532,4 +560,85 @@ fn row_071_parse_errors_keep_the_value_to_themselves() {
     }
     let text = node.places.sink("file/").text();
     assert!(node.records("file/").len() == 7 * 4 * 2 && !text.contains("canary-1"));
+}
+
+/// Says what the cluster committed of a node's devices.
+fn anchors(node: &Node, bench: &Bench) -> Vec<Value> {
+    let read = node.read(bench, "sys/audit-anchors").unwrap();
+    read["anchors"].as_array().unwrap().clone()
+}
+
+/// Commits where the node's devices are, once they are on its disk.
+fn anchor(node: &Node) {
+    node.world.sleep(std::time::Duration::from_secs(1));
+    let heads = node.core.audit_heads();
+    node.world.run(node.core.anchor_audit("node-1", &heads)).unwrap();
+}
+
+fn verified(text: &str, anchors: &[Value]) -> Option<FaultKind> {
+    let heads = anchors.iter().map(|head| head.as_str().unwrap().parse().unwrap());
+    let expectation = Expectation { anchors: heads.collect(), ..Expectation::default() };
+    verify(&mut text.as_bytes(), expectation).unwrap().fault.map(|fault| fault.kind)
+}
+
+#[test]
+fn anchors_tell_a_log_that_was_cut_replaced_or_rolled_back() {
+    let (bench, node) = node();
+    for _ in 0..3 {
+        node.read(&bench, "secret/config").unwrap();
+    }
+    let before = node.places.sink("file/").text();
+    anchor(&node);
+    let revision = bench.ledger.revision();
+    anchor(&node);
+    assert_eq!(bench.ledger.revision(), revision, "what did not change is not committed again");
+    node.read(&bench, "secret/config").unwrap();
+    anchor(&node);
+
+    let [log] = &anchors(&node, &bench)[..] else { panic!("one log has anchors") };
+    assert_eq!((&log["node"], &log["device"]), (&json!("node-1"), &json!("file/")));
+    assert!(log["time"].as_str().unwrap().starts_with("2018-03-22T"));
+    let heads = log["anchors"].as_array().unwrap();
+    assert_eq!(heads.len(), 2);
+    let text = node.places.sink("file/").text();
+    assert_eq!(verified(&text, heads), None);
+    // Cut at its end, or an older copy put back.
+    assert_eq!(verified(&before, heads), Some(FaultKind::Missing { from: 8, to: 9 }));
+    assert_eq!(verified("", heads), Some(FaultKind::Missing { from: 1, to: 9 }));
+    // Written anew, with a chain that is whole by itself.
+    let (other_bench, other) = self::node();
+    for _ in 0..6 {
+        other.read(&other_bench, "sys/mounts").unwrap();
+    }
+    let forged = other.places.sink("file/").text();
+    assert_eq!(verified(&forged, &[]), None);
+    assert_eq!(verified(&forged, heads), Some(FaultKind::Rewritten { seq: 7 }));
+}
+
+/// A node that starts over an older copy of its log goes on after its anchor, so that the gap shows,
+/// and its leader takes no head that is behind.
+#[test]
+fn a_log_that_was_rolled_back_goes_on_after_its_anchor() {
+    let (bench, node) = node();
+    node.read(&bench, "secret/config").unwrap();
+    let old = node.core.audit_heads();
+    node.read(&bench, "secret/config").unwrap();
+    anchor(&node);
+    if !old.is_empty() {
+        let refused = node.world.run(node.core.anchor_audit("node-1", &old)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
+    }
+    let again = Node::with(&bench, &[("file/", None)]);
+    again.read(&bench, "secret/config").unwrap();
+    let records = again.places.sink("file/").text();
+    let first: Value = serde_json::from_str(records.lines().next().unwrap()).unwrap();
+    assert_eq!(first["seq"], 6, "a marker, two requests with two records each, then this one");
+    let [log] = &anchors(&again, &bench)[..] else { panic!("one log has anchors") };
+    let heads = log["anchors"].as_array().unwrap();
+    assert_eq!(verified(&records, heads), None, "what is there follows the anchor");
+    let other = Node::with(&bench, &[("other/", None)]);
+    other.read(&bench, "secret/config").unwrap();
+    let records = other.places.sink("other/").text();
+    let first: Value = serde_json::from_str(records.lines().next().unwrap()).unwrap();
+    assert_eq!(first["seq"], 1, "another device has another chain");
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use conclave_barrier::Transaction;
+use conclave_ports::Ports;
 
 use super::Enabled;
 use super::parts::{Answer, Entry};
@@ -79,15 +80,24 @@ impl<'a> Trail<'a> {
         if matches!(self.state(), State::Unlogged) {
             self.log_refused(&answer).await?;
         }
-        let State::Logged(logged) = self.state() else { return answer };
-        let told = Answer::new(&answer);
-        let time_ms = self.core.ports.clock.wall_ms();
-        let Logged { enabled, entry } = &*logged;
-        let record = entry.record(self.request, &enabled.headers, told.error(), time_ms);
-        match enabled.audit.response(&record, &told.part()).await {
-            Ok(()) => answer,
-            Err(Blocked) => Err(self.withheld(&answer)),
+        self.leave_open().conclude(self.request, answer).await
+    }
+
+    /// Logs a refusal.
+    pub(crate) async fn refuse(&self, error: Error) -> Error {
+        match self.conclude(Err(error)).await {
+            Err(error) => error,
+            Ok(_) => Error::internal("the audit log made an answer of a refusal"),
         }
+    }
+
+    /// For a request whose end comes after the call that let it in.
+    pub(crate) fn leave_open(&self) -> OpenTrail {
+        let logged = match self.state() {
+            State::Logged(logged) => Some(logged),
+            State::Unlogged | State::Blocked | State::Silent => None,
+        };
+        OpenTrail { logged, ports: self.core.ports.clone() }
     }
 
     async fn log(&self, enabled: Arc<Enabled>, entry: Entry, error: &str) -> Result<(), Error> {
@@ -124,24 +134,6 @@ impl<'a> Trail<'a> {
         self.log(enabled, entry, Answer::new(answer).error()).await
     }
 
-    /// What is said in place of an answer whose record no device takes.
-    fn withheld(&self, answer: &Result<Response, Error>) -> Error {
-        let reads =
-            matches!(self.request.operation, Operation::Read | Operation::List | Operation::Scan);
-        let executed = match answer {
-            Ok(_) => true,
-            Err(error) => matches!(error.code, ErrorCode::OutcomeUnknown | ErrorCode::Internal),
-        };
-        if reads || !executed {
-            return blocked();
-        }
-        Error::new(
-            ErrorCode::OutcomeUnknown,
-            "the request was executed, but no audit device takes the record of its answer, so the \
-             answer is withheld; free space on the device's disk, and read before you repeat it",
-        )
-    }
-
     fn state(&self) -> State {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -151,7 +143,52 @@ impl<'a> Trail<'a> {
     }
 }
 
+/// A request whose record is in the log and whose answer's is not yet. It needs no core: a node that is
+/// sealed meanwhile still says how it ended.
+pub(crate) struct OpenTrail {
+    logged: Option<Arc<Logged>>,
+    ports: Ports,
+}
+
+impl OpenTrail {
+    /// Logs the answer.
+    ///
+    /// # Errors
+    /// The answer itself; `Unavailable` or `OutcomeUnknown` where no device takes its record.
+    pub(crate) async fn conclude(
+        &self,
+        request: &Request,
+        answer: Result<Response, Error>,
+    ) -> Result<Response, Error> {
+        let Some(Logged { enabled, entry }) = self.logged.as_deref() else { return answer };
+        let told = Answer::new(&answer);
+        let time_ms = self.ports.clock.wall_ms();
+        let record = entry.record(request, &enabled.headers, told.error(), time_ms);
+        match enabled.audit.response(&record, &told.part()).await {
+            Ok(()) => answer,
+            Err(Blocked) => Err(withheld(request.operation, &answer)),
+        }
+    }
+}
+
+/// What is said in place of an answer whose record no device takes.
+fn withheld(operation: Operation, answer: &Result<Response, Error>) -> Error {
+    let reads = matches!(operation, Operation::Read | Operation::List | Operation::Scan);
+    let executed = match answer {
+        Ok(_) => true,
+        Err(error) => matches!(error.code, ErrorCode::OutcomeUnknown | ErrorCode::Internal),
+    };
+    if reads || !executed {
+        return blocked();
+    }
+    Error::new(
+        ErrorCode::OutcomeUnknown,
+        "the request was executed, but no audit device takes the record of its answer, so the \
+         answer is withheld; free space on the device's disk, and read before you repeat it",
+    )
+}
+
 /// Nothing was executed: another node may do better.
-fn blocked() -> Error {
+pub(super) fn blocked() -> Error {
     Error::new(ErrorCode::Unavailable, Blocked.to_string())
 }

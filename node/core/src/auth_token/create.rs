@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use conclave_mount::Networks;
 use conclave_mount::fields::{DurationMs, Flag, Object, TextList, Whole};
+use conclave_mount::{BodyFields, Networks, check_policy_name, word};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -109,12 +109,29 @@ fn check_root(policies: &[String], parent: &TokenRecord, body: &Body) -> Result<
 fn missing_policies(ask: &mut Ask<'_>, record: &TokenRecord) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
     for policy in &record.policies {
-        if !ask.core.policies.exists(ask.tx, policy)? {
+        if !ask.core.policies.exists(ask.tx, policy, ask.call.now_ms)? {
             warnings.push(format!("Policy {policy:?} does not exist"));
         }
     }
     Ok(warnings)
 }
+
+pub(super) const CREATE: BodyFields = BodyFields::of::<Body>(&[
+    word("id", "The text of the new token, where the caller chooses it; needs `sudo`."),
+    word("policies", "The policies of the new token; the caller's where nothing is said."),
+    word("meta", "Texts by name that audit logs show beside the token."),
+    word("no_parent", "Whether the new token lives on when the caller's ends; needs `sudo`."),
+    word("no_default_policy", "Whether the policy `default` is left out."),
+    word("renewable", "Whether it can be prolonged."),
+    word("ttl", "How long it lives."),
+    word("lease", "Old name of `ttl`."),
+    word("type", "`service` or `batch`."),
+    word("explicit_max_ttl", "How long it lives at the most, however often it is prolonged."),
+    word("display_name", "What it is called in audit logs."),
+    word("num_uses", "How often it can be used; 0 for no bound."),
+    word("period", "What each renewal prolongs it to, for ever; needs `sudo`."),
+    word("entity_alias", "Not supported: must be empty."),
+]);
 
 #[derive(Deserialize)]
 struct Body {
@@ -139,6 +156,7 @@ struct Body {
 impl Body {
     /// What is refused whoever asks, and what needs `sudo`.
     fn check(&self, sudo: bool, by_role: bool) -> Result<(), Error> {
+        self.policies().iter().try_for_each(|policy| check_policy_name(policy))?;
         let id = self.id.as_deref().unwrap_or_default();
         let needs_sudo = if !id.is_empty() {
             "specify token id"
@@ -169,9 +187,10 @@ impl Body {
         }
     }
 
+    /// In the one spelling that every later check sees.
     fn policies(&self) -> Vec<String> {
         let policies = self.policies.iter().flat_map(|list| &list.0);
-        policies.map(|policy| policy.to_lowercase()).collect()
+        policies.map(|policy| policy.trim_matches(' ').to_lowercase()).collect()
     }
 
     fn no_parent(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Showing tokens.
 
 use conclave_mount::fields::Object;
+use conclave_mount::{BodyFields, word};
 use serde::Deserialize;
 
 use super::view::LookupView;
@@ -69,10 +70,16 @@ fn bad_token() -> Error {
     Error::new(ErrorCode::PermissionDenied, "bad token")
 }
 
+pub(super) const TOKEN: BodyFields =
+    BodyFields::of::<TokenBody>(&[word("token", "The text of the token.").required()]);
+
 #[derive(Deserialize)]
 struct TokenBody {
     token: Option<String>,
 }
+
+pub(super) const ACCESSOR: BodyFields =
+    BodyFields::of::<AccessorBody>(&[word("accessor", "The accessor of the token.").required()]);
 
 #[derive(Deserialize)]
 struct AccessorBody {

@@ -6,6 +6,7 @@ mod lookup;
 mod renew;
 mod revoke;
 mod roles;
+mod tidy;
 mod view;
 
 pub(crate) use lookup::find_accessor;
@@ -34,7 +35,8 @@ pub(crate) const ROUTES: &[CoreRoute] = &[
         WritesRows,
         Now(create::child),
         "Makes a child of the caller's token.",
-    ),
+    )
+    .takes(&[create::CREATE]),
     route(
         "auth/token/create-orphan",
         Write,
@@ -42,6 +44,7 @@ pub(crate) const ROUTES: &[CoreRoute] = &[
         Now(create::orphan),
         "Makes a token without a parent.",
     )
+    .takes(&[create::CREATE])
     .sudo(),
     route(
         "auth/token/create/:role",
@@ -49,8 +52,10 @@ pub(crate) const ROUTES: &[CoreRoute] = &[
         WritesRows,
         Now(create::by_role),
         "Makes a token as a role says.",
-    ),
-    route("auth/token/lookup", Write, Reads, Now(lookup::any), "Shows a token."),
+    )
+    .takes(&[create::CREATE]),
+    route("auth/token/lookup", Write, Reads, Now(lookup::any), "Shows a token.")
+        .takes(&[lookup::TOKEN]),
     route("auth/token/lookup", Read, Reads, Now(lookup::own), "Shows the caller's token."),
     route("auth/token/lookup-self", Read, Reads, Now(lookup::own), "Shows the caller's token."),
     route("auth/token/lookup-self", Write, Reads, Now(lookup::own), "Shows the caller's token."),
@@ -60,29 +65,34 @@ pub(crate) const ROUTES: &[CoreRoute] = &[
         Reads,
         Now(lookup::by_accessor),
         "Shows the token of an accessor, without its text.",
-    ),
-    route("auth/token/renew", Write, WritesRows, Now(renew::any), "Prolongs a token."),
+    )
+    .takes(&[lookup::ACCESSOR]),
+    route("auth/token/renew", Write, WritesRows, Now(renew::any), "Prolongs a token.")
+        .takes(&[lookup::TOKEN, renew::RENEW]),
     route(
         "auth/token/renew-self",
         Write,
         WritesRows,
         Now(renew::own),
         "Prolongs the caller's token.",
-    ),
+    )
+    .takes(&[renew::RENEW]),
     route(
         "auth/token/renew-accessor",
         Write,
         WritesRows,
         Now(renew::by_accessor),
         "Prolongs the token of an accessor.",
-    ),
+    )
+    .takes(&[lookup::ACCESSOR, renew::RENEW]),
     route(
         "auth/token/revoke",
         Write,
         WritesRows,
         Now(revoke::any),
         "Ends a token and its children.",
-    ),
+    )
+    .takes(&[lookup::TOKEN]),
     route(
         "auth/token/revoke-self",
         Write,
@@ -96,7 +106,8 @@ pub(crate) const ROUTES: &[CoreRoute] = &[
         WritesRows,
         Now(revoke::by_accessor),
         "Ends the token of an accessor and its children.",
-    ),
+    )
+    .takes(&[lookup::ACCESSOR]),
     route(
         "auth/token/revoke-orphan",
         Write,
@@ -104,10 +115,12 @@ pub(crate) const ROUTES: &[CoreRoute] = &[
         Now(revoke::alone),
         "Ends a token; its children live on as orphans.",
     )
+    .takes(&[lookup::TOKEN])
     .sudo(),
     route("auth/token/roles", List, Reads, Now(roles::list), "The names of all token roles."),
     route("auth/token/roles/:name", Read, Reads, Now(roles::read), "Shows a token role."),
-    route("auth/token/roles/:name", Write, WritesRows, Now(roles::write), "Writes a token role."),
+    route("auth/token/roles/:name", Write, WritesRows, Now(roles::write), "Writes a token role.")
+        .takes(&[roles::ROLE]),
     route(
         "auth/token/roles/:name",
         Delete,
@@ -123,4 +136,11 @@ pub(crate) const ROUTES: &[CoreRoute] = &[
         "The accessors of all tokens.",
     )
     .sudo(),
+    route(
+        "auth/token/tidy",
+        Write,
+        WritesRows,
+        Now(tidy::tidy),
+        "Begins to remove what ended tokens have left.",
+    ),
 ];

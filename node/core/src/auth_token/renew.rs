@@ -1,6 +1,7 @@
 //! Prolonging tokens.
 
 use conclave_mount::fields::{DurationMs, Object};
+use conclave_mount::{BodyFields, word};
 use serde::Deserialize;
 
 use super::{lookup, view};
@@ -66,6 +67,9 @@ fn bounds(record: &TokenRecord) -> Bounds {
         end_ms: Some(record.created_ms.saturating_add(max_ttl_ms)),
     }
 }
+
+pub(super) const RENEW: BodyFields =
+    BodyFields::of::<Body>(&[word("increment", "How long the token is to live from now on.")]);
 
 #[derive(Deserialize)]
 struct Body {

@@ -1,7 +1,7 @@
 //! `auth/token/roles`: what tokens made by a role are like.
 
-use conclave_mount::Networks;
 use conclave_mount::fields::{DurationMs, Flag, Object, TextList, Whole};
+use conclave_mount::{BodyFields, Networks, word};
 use serde::{Deserialize, Serialize};
 
 use crate::routes::Ask;
@@ -112,6 +112,26 @@ fn matches_glob(glob: &str, text: &str) -> bool {
 fn denied(message: String) -> Error {
     Error::new(ErrorCode::InvalidRequest, message)
 }
+
+pub(super) const ROLE: BodyFields = BodyFields::of::<Body>(&[
+    word("allowed_policies", "The policies that tokens of this role may have."),
+    word("disallowed_policies", "The policies that they may not have."),
+    word("allowed_policies_glob", "The same as `allowed_policies`, with `*` for any text."),
+    word("disallowed_policies_glob", "The same as `disallowed_policies`, with `*` for any text."),
+    word("orphan", "Whether they live on when their maker's token ends."),
+    word("renewable", "Whether they can be prolonged."),
+    word("path_suffix", "What stands behind the path that they say they were made at."),
+    word("token_explicit_max_ttl", "How long they live at the most."),
+    word("explicit_max_ttl", "Old name of `token_explicit_max_ttl`."),
+    word("token_period", "What each renewal prolongs them to, for ever."),
+    word("period", "Old name of `token_period`."),
+    word("token_num_uses", "How often each can be used; 0 for no bound."),
+    word("token_bound_cidrs", "The networks that they work from."),
+    word("bound_cidrs", "Old name of `token_bound_cidrs`."),
+    word("token_no_default_policy", "Whether the policy `default` is left out."),
+    word("token_type", "`service`, `batch`, or a default that the caller may change."),
+    word("allowed_entity_aliases", "Not supported: must be empty."),
+]);
 
 #[derive(Deserialize)]
 struct Body {

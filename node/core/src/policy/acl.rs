@@ -159,6 +159,16 @@ impl Acl {
         self.valid_until_ms
     }
 
+    /// Whether it is that of the policy `root`, which has no rules.
+    pub(crate) fn is_root(&self) -> bool {
+        self.root
+    }
+
+    /// The merged rules, sorted by pattern.
+    pub(crate) fn rules(&self) -> &[MergedRule] {
+        &self.rules
+    }
+
     /// The rule with this id.
     pub(crate) fn rule(&self, id: RuleId) -> &MergedRule {
         &self.rules[id.0 as usize]

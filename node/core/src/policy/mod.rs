@@ -37,7 +37,7 @@ mod trie;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use acl::{Acl, RuleId};
+pub(crate) use acl::{Acl, MergedRule, RuleId};
 pub(crate) use capability::Capability;
 pub(crate) use list_filter::ListFilter;
 pub(crate) use question::{Decision, Page, PageLimit, Question};

@@ -65,6 +65,14 @@ impl Policy {
         Self { name: ROOT.into(), rules: Vec::new() }
     }
 
+    /// The same, saying nothing from `end_ms` on.
+    pub(crate) fn ending(mut self, end_ms: u64) -> Self {
+        for rule in &mut self.rules {
+            rule.expires_ms = Some(rule.expires_ms.map_or(end_ms, |own_ms| own_ms.min(end_ms)));
+        }
+        self
+    }
+
     /// Parsing refuses the name, so only [`Policy::root`] makes one that is it.
     pub(super) fn is_root(&self) -> bool {
         &*self.name == ROOT

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use conclave_mount::fields::{Flag, Object};
+use conclave_mount::format_time;
+use conclave_mount::{BodyFields, word};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::audited::{DeviceRecord, WantedDevice, read_table, write_table};
+use crate::audited::{
+    DeviceAnchors, DeviceRecord, WantedDevice, read_anchors, read_table, write_table,
+};
 use crate::routes::Ask;
 use crate::{Error, Response};
 
@@ -70,6 +74,16 @@ pub(super) fn hash(ask: &mut Ask<'_>) -> Result<Response, Error> {
     Response::json(&json!({"hash": hash}))
 }
 
+/// Of every device of every node, those that are no more among them.
+pub(super) fn anchors(ask: &mut Ask<'_>) -> Result<Response, Error> {
+    let nodes = read_anchors(ask.tx)?;
+    let mut anchors = Vec::new();
+    for (node, device) in nodes.iter().flat_map(|n| n.devices.iter().map(move |d| (&n.node, d))) {
+        anchors.push(AnchorsView::of(node, device)?);
+    }
+    Response::json(&json!({"anchors": anchors}))
+}
+
 fn new_device(ask: &Ask<'_>) -> Result<DeviceRecord, Error> {
     let Object(Body { kind, description, options, local }) = ask.request.parse()?;
     Ok(DeviceRecord {
@@ -105,6 +119,13 @@ fn texts(options: BTreeMap<String, Value>) -> Result<BTreeMap<String, String>, E
     Ok(texts)
 }
 
+pub(super) const DEVICE: BodyFields = BodyFields::of::<Body>(&[
+    word("type", "`file`, `syslog` or `socket`.").required(),
+    word("description", "For a reader."),
+    word("options", "Settings of the device: texts by name."),
+    word("local", "Not supported: must be false."),
+]);
+
 #[derive(Deserialize)]
 struct Body {
     #[serde(rename = "type")]
@@ -113,6 +134,9 @@ struct Body {
     options: Option<BTreeMap<String, Value>>,
     local: Option<Flag>,
 }
+
+pub(super) const INPUT: BodyFields =
+    BodyFields::of::<Input>(&[word("input", "What to hash.").required()]);
 
 #[derive(Deserialize)]
 struct Input {
@@ -139,5 +163,30 @@ impl<'a> View<'a> {
             path: &device.path,
             kind: &device.kind,
         }
+    }
+}
+
+/// What the cluster committed of one log, the newest last.
+#[derive(Serialize)]
+struct AnchorsView<'a> {
+    node: &'a str,
+    device: &'a str,
+    device_id: String,
+    /// As `conclave audit verify --anchor` takes them.
+    anchors: Vec<String>,
+    /// Of the newest.
+    time: String,
+}
+
+impl<'a> AnchorsView<'a> {
+    fn of(node: &'a str, device: &'a DeviceAnchors) -> Result<Self, Error> {
+        let anchors = device.anchors.iter().map(|anchor| Ok(anchor.head()?.to_string()));
+        Ok(Self {
+            node,
+            device: &device.path,
+            device_id: hex::encode(&device.id),
+            anchors: anchors.collect::<Result<_, Error>>()?,
+            time: format_time(device.anchors.last().map_or(0, |newest| newest.time_ms)),
+        })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use conclave_mount::fields::{Flag, Object};
+use conclave_mount::{BodyFields, word};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -35,8 +36,7 @@ pub(super) fn read(ask: &mut Ask<'_>) -> Result<Response, Error> {
 pub(super) fn write(ask: &mut Ask<'_>) -> Result<Response, Error> {
     let Object(Body { hmac }) = ask.request.parse()?;
     let name = ask.name().to_ascii_lowercase();
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.len() > NAME_BYTES_MAX || !name.chars().all(token) {
+    if name.len() > NAME_BYTES_MAX || !super::is_header_name(&name) {
         return Err(Error::invalid("this is no header's name; use letters, digits and hyphens"));
     }
     if NEVER.contains(&name.as_str()) {
@@ -63,6 +63,9 @@ fn load(ask: &mut Ask<'_>) -> Result<AuditTable, Error> {
 fn view(header: &HeaderRecord) -> Value {
     json!({"hmac": header.hmac})
 }
+
+pub(super) const HEADER: BodyFields =
+    BodyFields::of::<Body>(&[word("hmac", "Whether the header's values are hashed.")]);
 
 #[derive(Deserialize)]
 struct Body {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use conclave_mount::fields::{Object, TextList};
+use conclave_mount::{BodyFields, word};
 use serde::{Deserialize, Serialize};
 
 use crate::auth_token::find_accessor;
@@ -69,6 +70,13 @@ fn view(ask: &Ask<'_>, acl: &Arc<Acl>) -> Result<Response, Error> {
 
 /// Paths in one request.
 const PATHS_MAX: usize = 1024;
+
+pub(super) const CAPABILITIES: BodyFields = BodyFields::of::<Body>(&[
+    word("token", "Whose rights are asked about."),
+    word("accessor", "The accessor of the token whose rights are asked about."),
+    word("paths", "Where."),
+    word("path", "Old name of `paths`."),
+]);
 
 #[derive(Deserialize)]
 struct Body {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use conclave_mount::fields::{Object, TextList};
+use conclave_mount::{BodyFields, word};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -77,6 +78,16 @@ fn operation_of(capability: Capability) -> Operation {
         _ => Operation::Read,
     }
 }
+
+pub(super) const EXPLAIN: BodyFields = BodyFields::of::<Body>(&[
+    word("token", "Whose rights are to be explained."),
+    word("accessor", "The accessor of the token whose rights are to be explained."),
+    word("policies", "The policies whose rights are to be explained."),
+    word("path", "Where.").required(),
+    word("operation", "What is to be done there; `read` where nothing is said."),
+    word("parameters", "The body that the request would have."),
+    word("limit", "How many names a list would ask for."),
+]);
 
 #[derive(Deserialize)]
 struct Body {

@@ -6,6 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use conclave_mount::fields::Object;
+use conclave_mount::{BodyFields, word};
 use conclave_ports::Ports;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -105,6 +106,11 @@ fn encode(token: &str, pad: &str) -> Zeroizing<String> {
     let hidden = Zeroizing::new(hidden.collect::<Vec<u8>>());
     Zeroizing::new(STANDARD_NO_PAD.encode(&*hidden))
 }
+
+pub(super) const START_ROOT: BodyFields = BodyFields::of::<StartBody>(&[
+    word("otp", "What the new token is hidden with; made by the cluster where nothing is given."),
+    word("pgp_key", "Not supported: must be empty."),
+]);
 
 #[derive(Deserialize)]
 struct StartBody {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conclave_mount::fields::{DurationMs, Object, Whole, present};
+use conclave_mount::{BodyFields, word};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,11 @@ async fn make(ask: &mut Ask<'_>) -> Result<Response, Error> {
     let ttl_ms = u64::try_from(ttl.as_millis()).expect("a stored token's ttl is short");
     Response::json(&View { token: token.text(&members)?, ttl: ttl_ms / 1000, ttl_ms })
 }
+
+pub(super) const JOIN_TOKEN: BodyFields = BodyFields::of::<Body>(&[
+    word("ttl", "How long the secret works."),
+    word("ttl_ms", "The same in milliseconds."),
+]);
 
 /// `ttl` in seconds or as a duration, or `ttl_ms`; 0 or neither for the longest.
 #[derive(Deserialize)]

@@ -6,45 +6,21 @@
 
 use conclave_mount::Operation::{Delete, Read, Write};
 
-use super::{generate_root, rekey, rotate, route};
+use super::{generate_root, key_shares, rekey, rotate, route};
 use crate::routes::CoreRoute;
 use crate::routes::Handler::{Anybody, Now, Waits};
 use crate::routes::Kind::{ActsOnCluster, Reads, WritesRows};
 use crate::routes::Tokenless::{Always, ToldLess, WhereOpen};
 
 pub(crate) const KEY_ROUTES: &[CoreRoute] = &[
-    route(
-        "sys/generate-root/attempt",
-        Read,
-        ActsOnCluster,
-        Anybody(generate_root::look),
-        "How far the holders of shares are with a root token.",
-    )
-    .tokenless(ToldLess),
-    route(
-        "sys/generate-root/attempt",
-        Write,
-        ActsOnCluster,
-        Anybody(generate_root::start),
-        "Begins to collect shares for a root token.",
-    )
-    .tokenless(WhereOpen),
-    route(
-        "sys/generate-root/attempt",
-        Delete,
-        ActsOnCluster,
-        Anybody(generate_root::cancel),
-        "Ends the attempt at a root token.",
-    )
-    .tokenless(WhereOpen),
-    route(
-        "sys/generate-root/update",
-        Write,
-        ActsOnCluster,
-        Anybody(generate_root::give),
-        "Takes a share for a root token.",
-    )
-    .tokenless(Always),
+    root_look("sys/generate-root/attempt"),
+    root_start("sys/generate-root/attempt"),
+    root_cancel("sys/generate-root/attempt"),
+    root_give("sys/generate-root/update"),
+    root_look("sys/generate-root-token/attempt"),
+    root_start("sys/generate-root-token/attempt"),
+    root_cancel("sys/generate-root-token/attempt"),
+    root_give("sys/generate-root-token/update"),
     rekey_look("sys/rekey/init"),
     rekey_start("sys/rekey/init"),
     rekey_cancel("sys/rekey/init"),
@@ -59,10 +35,28 @@ pub(crate) const KEY_ROUTES: &[CoreRoute] = &[
     verification_look("sys/rekey-recovery-key/verify"),
     verification_give("sys/rekey-recovery-key/verify"),
     verification_restart("sys/rekey-recovery-key/verify"),
+    rekey_look("sys/rotate/root/init"),
+    rekey_start("sys/rotate/root/init"),
+    rekey_cancel("sys/rotate/root/init"),
+    rekey_give("sys/rotate/root/update"),
+    verification_look("sys/rotate/root/verify"),
+    verification_give("sys/rotate/root/verify"),
+    verification_restart("sys/rotate/root/verify"),
+    rekey_look("sys/rotate/recovery/init"),
+    rekey_start("sys/rotate/recovery/init"),
+    rekey_cancel("sys/rotate/recovery/init"),
+    rekey_give("sys/rotate/recovery/update"),
+    verification_look("sys/rotate/recovery/verify"),
+    verification_give("sys/rotate/recovery/verify"),
+    verification_restart("sys/rotate/recovery/verify"),
     backup_read("sys/rekey/backup"),
     backup_delete("sys/rekey/backup"),
     backup_read("sys/rekey/recovery-key-backup"),
     backup_delete("sys/rekey/recovery-key-backup"),
+    backup_read("sys/rotate/root/backup"),
+    backup_delete("sys/rotate/root/backup"),
+    backup_read("sys/rotate/recovery/backup"),
+    backup_delete("sys/rotate/recovery/backup"),
     rotation("sys/rotate"),
     rotation("sys/rotate/keyring"),
     rotation_config("sys/rotate/config"),
@@ -72,6 +66,32 @@ pub(crate) const KEY_ROUTES: &[CoreRoute] = &[
     route("sys/key-status", Read, Reads, Now(rotate::status), "The data key that seals."),
 ];
 
+const fn root_look(pattern: &'static str) -> CoreRoute {
+    let help = "How far the holders of shares are with a root token.";
+    route(pattern, Read, ActsOnCluster, Anybody(generate_root::look), help).tokenless(ToldLess)
+}
+
+const fn root_start(pattern: &'static str) -> CoreRoute {
+    let help = "Begins to collect shares for a root token.";
+    route(pattern, Write, ActsOnCluster, Anybody(generate_root::start), help)
+        .takes(&[generate_root::START_ROOT])
+        .tokenless(WhereOpen)
+}
+
+const fn root_cancel(pattern: &'static str) -> CoreRoute {
+    let help = "Ends the attempt at a root token.";
+    route(pattern, Delete, ActsOnCluster, Anybody(generate_root::cancel), help)
+        .takes(&[key_shares::CANCEL])
+        .tokenless(WhereOpen)
+}
+
+const fn root_give(pattern: &'static str) -> CoreRoute {
+    let help = "Takes a share for a root token.";
+    route(pattern, Write, ActsOnCluster, Anybody(generate_root::give), help)
+        .takes(&[key_shares::GIVE])
+        .tokenless(Always)
+}
+
 const fn rekey_look(pattern: &'static str) -> CoreRoute {
     let help = "How far the holders of shares are with new ones.";
     route(pattern, Read, ActsOnCluster, Anybody(rekey::look), help).tokenless(ToldLess)
@@ -79,17 +99,23 @@ const fn rekey_look(pattern: &'static str) -> CoreRoute {
 
 const fn rekey_start(pattern: &'static str) -> CoreRoute {
     let help = "Begins to collect shares for new ones.";
-    route(pattern, Write, ActsOnCluster, Anybody(rekey::start), help).tokenless(WhereOpen)
+    route(pattern, Write, ActsOnCluster, Anybody(rekey::start), help)
+        .tokenless(WhereOpen)
+        .takes(&[rekey::START_REKEY])
 }
 
 const fn rekey_cancel(pattern: &'static str) -> CoreRoute {
     let help = "Ends the attempt at new shares.";
-    route(pattern, Delete, ActsOnCluster, Anybody(rekey::cancel), help).tokenless(WhereOpen)
+    route(pattern, Delete, ActsOnCluster, Anybody(rekey::cancel), help)
+        .tokenless(WhereOpen)
+        .takes(&[key_shares::CANCEL])
 }
 
 const fn rekey_give(pattern: &'static str) -> CoreRoute {
     let help = "Takes a share for new ones.";
-    route(pattern, Write, ActsOnCluster, Anybody(rekey::give), help).tokenless(Always)
+    route(pattern, Write, ActsOnCluster, Anybody(rekey::give), help)
+        .tokenless(Always)
+        .takes(&[key_shares::GIVE])
 }
 
 const fn verification_look(pattern: &'static str) -> CoreRoute {
@@ -99,7 +125,9 @@ const fn verification_look(pattern: &'static str) -> CoreRoute {
 
 const fn verification_give(pattern: &'static str) -> CoreRoute {
     let help = "Takes one of the new shares back, before they take force.";
-    route(pattern, Write, ActsOnCluster, Anybody(rekey::verify), help).tokenless(Always)
+    route(pattern, Write, ActsOnCluster, Anybody(rekey::verify), help)
+        .tokenless(Always)
+        .takes(&[key_shares::GIVE])
 }
 
 const fn verification_restart(pattern: &'static str) -> CoreRoute {
@@ -127,5 +155,7 @@ const fn rotation_config(pattern: &'static str) -> CoreRoute {
 
 const fn rotation_configure(pattern: &'static str) -> CoreRoute {
     let help = "Changes when the data key is replaced by itself.";
-    route(pattern, Write, WritesRows, Now(rotate::write_config), help).sudo()
+    route(pattern, Write, WritesRows, Now(rotate::write_config), help)
+        .sudo()
+        .takes(&[rotate::ROTATION])
 }

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use conclave_mount::fields::{Object, TextList};
+use conclave_mount::{BodyFields, word};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -72,6 +73,11 @@ pub(super) fn secret_json(value: &impl Serialize) -> Result<Response, Error> {
     Ok(Response { data: Some(Bytes::from_owner(out)), ..Response::default() })
 }
 
+pub(super) const GIVE: BodyFields = BodyFields::of::<GiveBody>(&[
+    word("key", "A share, in hex or base64.").required(),
+    word("nonce", "Of the attempt that the share is for."),
+]);
+
 #[derive(Deserialize)]
 struct GiveBody {
     #[serde(default)]
@@ -79,6 +85,9 @@ struct GiveBody {
     #[serde(default)]
     nonce: String,
 }
+
+pub(super) const CANCEL: BodyFields =
+    BodyFields::of::<CancelBody>(&[word("nonce", "Of the attempt that is to end.")]);
 
 #[derive(Deserialize)]
 struct CancelBody {

@@ -35,7 +35,8 @@ pub(crate) const LIMIT_ROUTES: &[CoreRoute] = &[
         WritesRows,
         Now(quotas::write_config),
         "Changes how rate quotas are applied.",
-    ),
+    )
+    .takes(&[quotas::QUOTAS]),
     route("sys/quotas/rate-limit", List, Reads, Now(quotas::list), "The names of all rate quotas."),
     route("sys/quotas/rate-limit/:name", Read, Reads, Now(quotas::read), "A rate quota."),
     route(
@@ -44,7 +45,8 @@ pub(crate) const LIMIT_ROUTES: &[CoreRoute] = &[
         WritesRows,
         Now(quotas::write),
         "Bounds how often an address may ask.",
-    ),
+    )
+    .takes(&[quotas::QUOTA]),
     route(
         "sys/quotas/rate-limit/:name",
         Delete,
@@ -72,7 +74,8 @@ pub(crate) const LIMIT_ROUTES: &[CoreRoute] = &[
         WritesRows,
         Now(password_policies::write),
         "Writes a password policy.",
-    ),
+    )
+    .takes(&[password_policies::PASSWORD_POLICY]),
     route(
         "sys/policies/password/:name",
         Delete,

@@ -1,6 +1,7 @@
 //! `sys/storage/raft/{remove-peer,promote,demote}`: a member leaves for good, or changes its part.
 
 use conclave_mount::fields::Object;
+use conclave_mount::{BodyFields, word};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Deserialize;
@@ -41,6 +42,9 @@ fn server_id(ask: &Ask<'_>) -> Result<String, Error> {
     }
     Ok(server_id)
 }
+
+pub(super) const MEMBER: BodyFields =
+    BodyFields::of::<Body>(&[word("server_id", "The member's name or number.").required()]);
 
 #[derive(Deserialize)]
 struct Body {

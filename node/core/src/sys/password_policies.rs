@@ -1,6 +1,7 @@
 //! `sys/policies/password`: what generated passwords look like.
 
 use conclave_mount::fields::{Object, present};
+use conclave_mount::{BodyFields, word};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -59,6 +60,12 @@ pub(super) fn generate(ask: &mut Ask<'_>) -> Result<Response, Error> {
     let password = policy.generate(ask.core.ports.rng.as_ref())?;
     Response::json(&json!({"password": *password}))
 }
+
+pub(super) const PASSWORD_POLICY: BodyFields = BodyFields::of::<Body>(&[word(
+    "policy",
+    "The policy's text, HCL or JSON, plain or in base64.",
+)
+.required()]);
 
 #[derive(Deserialize)]
 struct Body {

@@ -1,6 +1,7 @@
 //! `sys/quotas`: how often an address may ask.
 
 use conclave_mount::fields::{DurationMs, Flag, Object, TextList, present};
+use conclave_mount::{BodyFields, Kind, word};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -114,6 +115,12 @@ pub(super) fn write_config(ask: &mut Ask<'_>) -> Result<Response, Error> {
     Ok(Response::empty())
 }
 
+pub(super) const QUOTAS: BodyFields = BodyFields::of::<ConfigBody>(&[
+    word("enable_rate_limit_audit_logging", "Whether audit logs show what quotas refused."),
+    word("enable_rate_limit_response_headers", "Whether answers tell how much of a quota is left."),
+    word("rate_limit_exempt_paths", "The paths that no quota counts."),
+]);
+
 #[derive(Deserialize)]
 struct ConfigBody {
     #[serde(default, deserialize_with = "present")]
@@ -123,6 +130,17 @@ struct ConfigBody {
     #[serde(default, deserialize_with = "present")]
     rate_limit_exempt_paths: Option<TextList>,
 }
+
+pub(super) const QUOTA: BodyFields = BodyFields::of::<Body>(&[
+    word("rate", "How many requests an interval may have.").required().holds(Kind::Number),
+    word("interval", "The interval; a second where nothing is said."),
+    word("block_interval", "How long an address is refused that asked too often."),
+    word("path", "What is counted: a mount, or a path in one; everything where it is empty."),
+    word("role", "Of logins of an auth method, those of this role alone."),
+    word("inheritable", "Whether it holds for every namespace."),
+    word("group_by", "What is counted apart: `ip`."),
+    word("type", "`rate-limit`."),
+]);
 
 #[derive(Deserialize)]
 struct Body {

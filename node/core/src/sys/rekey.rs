@@ -4,6 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use conclave_mount::fields::{Flag, Object, Whole, present};
+use conclave_mount::{BodyFields, word};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -113,10 +114,19 @@ pub(super) fn delete_backup(_: &mut Ask<'_>) -> Result<Response, Error> {
 }
 
 async fn step(ask: &Anybody<'_>, step: RekeyStep) -> Result<RekeyProgress, Error> {
-    let recovery = ask.request.path.starts_with("sys/rekey-recovery-key/");
+    const RECOVERY: [&str; 2] = ["sys/rekey-recovery-key/", "sys/rotate/recovery/"];
+    let path = &ask.request.path;
+    let recovery = RECOVERY.iter().any(|prefix| path.starts_with(prefix));
     let set = if recovery { ShareSet::Recovery } else { ShareSet::Unseal };
     ask.core.operator.rekey_step(set, step).await
 }
+
+pub(super) const START_REKEY: BodyFields = BodyFields::of::<StartBody>(&[
+    word("secret_shares", "How many shares to make."),
+    word("secret_threshold", "How many of them are enough."),
+    word("require_verification", "Whether the new shares must come back before they take force."),
+    word("pgp_keys", "Not supported: must be empty."),
+]);
 
 /// `stored_shares` and `backup` say nothing where shares are never kept.
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@
 use conclave_barrier::{KeyStatus, Transaction};
 use conclave_mount::fields::{DurationMs, Flag, Object, Whole, present};
 use conclave_mount::format_time;
+use conclave_mount::{BodyFields, word};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use prost::Message;
@@ -124,6 +125,12 @@ fn load(tx: &mut Transaction) -> Result<Option<RotationRecord>, Error> {
         .transpose()
         .map_err(|error| Error::internal(format!("the rotation's row cannot be read: {error}")))
 }
+
+pub(super) const ROTATION: BodyFields = BodyFields::of::<ConfigBody>(&[
+    word("enabled", "Whether the data key is replaced by itself."),
+    word("max_operations", "After how many values it is."),
+    word("interval", "After how long it is."),
+]);
 
 #[derive(Deserialize)]
 struct ConfigBody {

@@ -1,6 +1,7 @@
 //! `sys/sessions/open` and `close`: what request ids are counted in.
 
 use conclave_mount::fields::{Object, Whole, present};
+use conclave_mount::{BodyFields, word};
 use serde::{Deserialize, Serialize};
 
 use crate::idempotency::{session_owner, stored_session};
@@ -45,6 +46,11 @@ pub(super) fn close(ask: &mut Ask<'_>) -> Result<Response, Error> {
     Ok(Response::empty())
 }
 
+pub(super) const OPEN: BodyFields = BodyFields::of::<OpenBody>(&[word(
+    "ttl_ms",
+    "How long the session lives without a request, in milliseconds.",
+)]);
+
 #[derive(Deserialize)]
 struct OpenBody {
     #[serde(default, deserialize_with = "present")]
@@ -56,6 +62,9 @@ struct OpenView {
     session: String,
     ttl_ms: u64,
 }
+
+pub(super) const CLOSE: BodyFields =
+    BodyFields::of::<CloseBody>(&[word("session", "The session.").required()]);
 
 #[derive(Deserialize)]
 struct CloseBody {

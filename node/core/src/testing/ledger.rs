@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use conclave_barrier::ledger::{
@@ -27,6 +27,8 @@ struct State {
 #[derive(Clone, Default)]
 struct Session {
     owner: Bytes,
+    ttl_ms: u64,
+    expiry_ms: u64,
     requests: BTreeMap<u64, (Bytes, Bytes, u64)>,
 }
 
@@ -56,6 +58,10 @@ pub(crate) struct MemoryLedger {
     pub(crate) before_commit: Mutex<Option<BeforeCommit>>,
     pub(crate) barriers: AtomicU64,
     pub(crate) commits: AtomicU64,
+    /// Whether writes may begin without a barrier.
+    pub(crate) leads: AtomicBool,
+    /// What this node still sees, until its next barrier.
+    behind: Mutex<Option<State>>,
 }
 
 impl MemoryLedger {
@@ -67,7 +73,17 @@ impl MemoryLedger {
             before_commit: Mutex::default(),
             barriers: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            leads: AtomicBool::new(false),
+            behind: Mutex::default(),
         }
+    }
+
+    /// Runs what another node does, which this one does not see before its next barrier.
+    pub(crate) fn unseen<T>(&self, elsewhere: impl FnOnce() -> T) -> T {
+        let before = self.state.lock().unwrap().clone();
+        let done = elsewhere();
+        *self.behind.lock().unwrap() = Some(before);
+        done
     }
 
     /// Every byte that a disk would hold.
@@ -127,10 +143,13 @@ impl State {
     fn apply(&mut self, batch: Batch, now_ms: u64) -> Result<Committed, LedgerError> {
         self.revision += 1;
         self.stamped_ms = self.stamped_ms.max(now_ms);
+        let stamped_ms = self.stamped_ms;
+        self.sessions.retain(|_, session| session.expiry_ms > stamped_ms);
         if let Some(id) = &batch.request_id {
-            let Some(session) = self.sessions.get(&id.session) else {
+            let Some(session) = self.sessions.get_mut(&id.session) else {
                 return Ok(Committed::SessionUnknown);
             };
+            session.expiry_ms = stamped_ms + session.ttl_ms;
             if let Some((fingerprint, reply, revision)) = session.requests.get(&id.sequence) {
                 return Ok(if *fingerprint == id.fingerprint {
                     Committed::Replayed { revision: *revision, reply: reply.clone() }
@@ -170,11 +189,17 @@ impl State {
 
     fn change_session(&mut self, change: SessionChange) -> bool {
         match change {
-            SessionChange::Open { session, owner, .. } => {
+            SessionChange::Open { session, owner, ttl_ms } => {
+                let expiry_ms = self.stamped_ms + ttl_ms;
+                if let Some(open) = self.sessions.get_mut(&session) {
+                    open.expiry_ms = expiry_ms;
+                    return true;
+                }
                 if self.sessions.values().filter(|s| s.owner == owner).count() == SESSIONS_MAX {
                     return false;
                 }
-                self.sessions.insert(session, Session { owner, requests: BTreeMap::new() });
+                let requests = BTreeMap::new();
+                self.sessions.insert(session, Session { owner, ttl_ms, expiry_ms, requests });
             }
             SessionChange::Close { session } => {
                 self.sessions.remove(&session);
@@ -222,7 +247,14 @@ fn prefixes(key: &Key) -> impl Iterator<Item = Vec<Bytes>> {
 
 impl Ledger for MemoryLedger {
     fn view(&self) -> Arc<dyn LedgerView> {
-        Arc::new(self.state.lock().unwrap().clone())
+        let behind = self.behind.lock().unwrap().clone();
+        Arc::new(behind.unwrap_or_else(|| self.state.lock().unwrap().clone()))
+    }
+
+    fn write_point(&self) -> Option<ReadPoint> {
+        let leader_ms = self.now_ms.load(Ordering::Relaxed);
+        let leads = self.leads.load(Ordering::Relaxed);
+        leads.then(|| ReadPoint { revision: self.revision(), leader_ms })
     }
 
     fn read_barrier(&self) -> BoxFuture<'_, Result<ReadPoint, LedgerError>> {
@@ -234,6 +266,7 @@ impl Ledger for MemoryLedger {
         if let Some(error) = faults.barrier.take() {
             return Box::pin(ready(Err(error)));
         }
+        *self.behind.lock().unwrap() = None;
         let leader_ms = self.now_ms.load(Ordering::Relaxed);
         Box::pin(ready(Ok(ReadPoint { revision: self.revision(), leader_ms })))
     }

@@ -32,6 +32,30 @@ fn options_may_be_numbers() {
     assert_eq!(code(bench.write("sys/mounts/three", &wrong)), ErrorCode::InvalidRequest);
 }
 
+/// What Vault's Go client sends of every setting that its caller left out, and what it means.
+#[test]
+fn an_empty_lifetime_is_none_and_system_is_the_default() {
+    let bench = Bench::new();
+    let config = json!({
+        "options": null, "default_lease_ttl": "", "max_lease_ttl": "", "force_no_cache": false,
+    });
+    let body = json!({"type": "kv", "description": "", "config": config, "options": null});
+    bench.write("sys/mounts/kv", &body).unwrap();
+    let tune = |default: &str| {
+        let tuning = json!({"default_lease_ttl": default, "max_lease_ttl": ""});
+        bench.write("sys/mounts/kv/tune", &tuning).unwrap();
+        bench.read("sys/mounts/kv/tune").unwrap()["default_lease_ttl"].clone()
+    };
+    let system = tune("");
+    assert_eq!(tune("5m"), json!(300));
+    assert_eq!(tune(""), json!(300), "it stays as it is");
+    assert_eq!(tune("system"), system);
+    for wrong in [json!("soon"), json!(-1), json!(true), json!([])] {
+        let outcome = bench.write("sys/mounts/kv/tune", &json!({"default_lease_ttl": wrong}));
+        assert_eq!(code(outcome), ErrorCode::InvalidRequest);
+    }
+}
+
 #[test]
 fn a_disabled_mount_leaves_no_row_behind() {
     let bench = Bench::new();

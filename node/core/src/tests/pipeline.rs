@@ -231,6 +231,56 @@ fn one_read_barrier_serves_a_request_at_every_level() {
     assert_eq!(code(bench.send(&request)), ErrorCode::InvalidRequest);
 }
 
+/// A node that leads, as far as it knows.
+fn leader() -> Bench {
+    let bench = Bench::new();
+    bench.write("secret/data/app", &value(1)).unwrap();
+    bench.ledger.leads.store(true, Ordering::Relaxed);
+    bench
+}
+
+#[test]
+fn a_leaders_write_takes_no_barrier_and_its_refusal_takes_one() {
+    let bench = leader();
+    let before = bench.ledger.barriers.load(Ordering::Relaxed);
+    bench.write("secret/data/app", &value(2)).unwrap();
+    bench.call(Operation::Delete, "secret/data/app", &json!({})).unwrap();
+    assert_eq!(bench.ledger.barriers.load(Ordering::Relaxed), before);
+    let body = json!({"data": {}, "options": {"cas": 7}});
+    assert_eq!(code(bench.write("secret/data/app", &body)), ErrorCode::CasMismatch);
+    bench.call(Operation::Delete, "secret/data/none", &json!({})).unwrap();
+    bench.read("secret/data/none").unwrap_err();
+    assert_eq!(bench.ledger.barriers.load(Ordering::Relaxed), before + 3);
+}
+
+#[test]
+fn a_leader_that_was_deposed_writes_nothing_for_a_token_revoked_meanwhile() {
+    let bench = leader();
+    let created = bench.send(&bench.request(Operation::Write, "auth/token/create", b"{}"));
+    let auth: serde_json::Value = serde_json::from_slice(&created.unwrap().auth.unwrap()).unwrap();
+    let token = Token::new(auth["client_token"].as_str().unwrap().to_owned());
+    let revoke = json!({"token": token.expose()}).to_string();
+    let revoke = bench.request(Operation::Write, "auth/token/revoke", revoke.as_bytes());
+    bench.ledger.unseen(|| finish(bench.rival().handle(&revoke)).unwrap());
+    let rows = bench.ledger.row_count();
+    let body = value(2).to_string();
+    let mut request = bench.request(Operation::Write, "secret/data/app", body.as_bytes());
+    request.token = Some(token);
+    assert_eq!(code(bench.send(&request)), ErrorCode::PermissionDenied);
+    assert_eq!(bench.ledger.row_count(), rows);
+    assert_eq!(bench.read("secret/data/app").unwrap()["metadata"]["version"], 1);
+}
+
+#[test]
+fn what_an_old_view_refuses_is_decided_again() {
+    let bench = leader();
+    let body = value(2).to_string();
+    let elsewhere = bench.request(Operation::Write, "secret/data/app", body.as_bytes());
+    bench.ledger.unseen(|| finish(bench.rival().handle(&elsewhere)).unwrap());
+    let body = json!({"data": {}, "options": {"cas": 2}});
+    assert_eq!(bench.write("secret/data/app", &body).unwrap()["version"], 3);
+}
+
 /// Makes another node write to `path` just before each of the next `times` commits.
 fn race(bench: &Bench, path: &'static str, mut times: usize) {
     let core = bench.rival();

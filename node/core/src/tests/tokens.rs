@@ -7,7 +7,7 @@ use crate::{Error, ErrorCode, Operation, Response, Token};
 
 impl Bench {
     /// A request with this token in place of the root token.
-    fn as_token(
+    pub(super) fn as_token(
         &self,
         token: &str,
         operation: Operation,
@@ -23,25 +23,25 @@ impl Bench {
     }
 
     /// The `auth` of a token made by this one.
-    fn make(&self, token: &str, body: &Value) -> Value {
+    pub(super) fn make(&self, token: &str, body: &Value) -> Value {
         let made = self.as_token(token, Operation::Write, "auth/token/create", body).unwrap();
         serde_json::from_slice(&made.auth.unwrap()).unwrap()
     }
 
-    fn root(&self) -> String {
+    pub(super) fn root(&self) -> String {
         self.root_token.clone()
     }
 
-    fn lives(&self, token: &str) -> bool {
+    pub(super) fn lives(&self, token: &str) -> bool {
         self.as_token(token, Operation::Read, "auth/token/lookup-self", &json!({})).is_ok()
     }
 
-    fn pass(&self, seconds: u64) {
+    pub(super) fn pass(&self, seconds: u64) {
         self.ledger.now_ms.fetch_add(seconds * 1000, Ordering::Relaxed);
     }
 }
 
-fn text(auth: &Value) -> String {
+pub(super) fn text(auth: &Value) -> String {
     auth["client_token"].as_str().unwrap().to_owned()
 }
 

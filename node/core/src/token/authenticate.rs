@@ -49,13 +49,15 @@ pub(crate) fn lives(
     Ok(record.lives(now_ms) && depth(tx, record, now_ms)?.is_some())
 }
 
-/// How many ancestors a token has; `None` where one of them ended.
+/// How many ancestors a token has; `None` where one of them ended. A batch token cannot become an
+/// orphan when its parent is revoked alone, for nobody can write that into it, so it ends. Nothing
+/// hangs on a token that is younger: that is another one, made with the text of one that ended.
 pub(super) fn depth(
     tx: &mut Transaction,
     record: &TokenRecord,
     now_ms: u64,
 ) -> Result<Option<usize>, Error> {
-    let mut parent = record.parent.clone();
+    let (mut parent, mut made_ms) = (record.parent.clone(), record.created_ms);
     for depth in 0..=ANCESTORS_MAX {
         if parent.is_empty() {
             return Ok(Some(depth));
@@ -63,7 +65,12 @@ pub(super) fn depth(
         let hash: [u8; 32] =
             parent.try_into().map_err(|_| Error::internal("a token's parent is no token"))?;
         match store::load(tx, &hash)? {
-            Some(above) if above.stands(now_ms) => parent = above.parent,
+            Some(above) if record.is_batch() && depth == 0 && above.revoked_alone => {
+                return Ok(None);
+            }
+            Some(above) if above.stands(now_ms) && above.created_ms <= made_ms => {
+                (parent, made_ms) = (above.parent, above.created_ms);
+            }
             _ => return Ok(None),
         }
     }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::authenticate::depth;
 use super::record::{Kind, TokenRecord};
-use super::{ANCESTORS_MAX, DEFAULT_POLICY, ROOT_POLICY, batch, store, text};
+use super::{ANCESTORS_MAX, DEFAULT_POLICY, ROOT_POLICY, batch, store, sweep, text};
 use crate::Error;
 
 /// How long what is lent lives where nobody says: 32 days, as clients of this API expect.
@@ -115,8 +115,12 @@ pub(crate) fn make(
         let text = batch::seal(barrier, ports, &record)?;
         return Ok(Made { text, record, warnings });
     }
+    let is_chosen = new.text.is_some();
     let text = new.text.unwrap_or_else(|| text::make_text(ports));
-    write(barrier, tx, &text, &record)?;
+    let hash = write(barrier, tx, &text, &record)?;
+    if is_chosen {
+        sweep::empty_cubbyhole(tx, &hash)?;
+    }
     Ok(Made { text, record, warnings })
 }
 
@@ -145,14 +149,15 @@ fn write(
     tx: &mut Transaction,
     text: &str,
     record: &TokenRecord,
-) -> Result<(), Error> {
+) -> Result<[u8; 32], Error> {
     let hash = store::hash(barrier, text)
         .ok_or_else(|| Error::invalid("the token's text is empty or too long"))?;
     if store::load(tx, &hash)?.is_some() {
         return Err(Error::invalid("cannot create a token with a duplicate ID"));
     }
     store::put(tx, &hash, record)?;
-    store::put_accessor(barrier, tx, &record.accessor, &hash)
+    store::put_accessor(barrier, tx, &record.accessor, &hash)?;
+    Ok(hash)
 }
 
 /// Sorted, each once; `root` stands alone.

@@ -6,9 +6,10 @@
 //! token-roles/<name>                       what tokens made by a role are like
 //! ```
 //!
-//! A token's text is stored nowhere. A batch token is stored nowhere either: it carries its record. A token lives only while every ancestor's row stands and has
-//! not ended, so that revoking a tree of any size is the removal of one row, seen at once on every
-//! node; what is left of the tree opens nothing any more, and its rows stay where they are.
+//! A token's text is stored nowhere. A batch token is stored nowhere either: it carries its record. A
+//! token lives only while every ancestor's row stands and has not ended, so that revoking a tree of
+//! any size is the removal of one row, seen at once on every node; what is left of the tree opens
+//! nothing any more, and is swept later.
 //! Each row on the way up is read in the request's own view and becomes a condition of its commit.
 
 mod authenticate;
@@ -17,6 +18,7 @@ mod make;
 mod record;
 mod role;
 mod store;
+mod sweep;
 mod text;
 
 pub(crate) use authenticate::{Caller, authenticate, charge_use, lives};
@@ -28,6 +30,7 @@ pub(crate) use role::RoleRecord;
 pub(crate) use store::{
     delete, delete_role, find, find_by_accessor, hash, load, load_role, put, put_role, revoke_alone,
 };
+pub(crate) use sweep::{TokenSweep, ask as ask_for_sweep, step as sweep_step};
 pub(crate) use text::make_text;
 
 /// The policy that may do everything.

@@ -1,4 +1,4 @@
-use conclave_mount::testing::Mount;
+use conclave_mount::testing::{Mount, check_routes};
 use conclave_mount::{Access, Engine, ErrorCode, Operation};
 use serde_json::{Value, json};
 
@@ -6,6 +6,11 @@ use super::Cubbyhole;
 
 fn mount() -> Mount<Cubbyhole> {
     Mount::new(Cubbyhole::new(), &[])
+}
+
+#[test]
+fn routes_tell_what_creates() {
+    check_routes(&mut mount());
 }
 
 #[test]

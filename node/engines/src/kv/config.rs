@@ -3,7 +3,10 @@
 use std::fmt;
 
 use conclave_mount::fields::{Flag, Object, Whole, present};
-use conclave_mount::{EngineError, Request, Response, Storage, format_duration, parse_duration};
+use conclave_mount::{
+    BodyFields, EngineError, Kind, Request, Response, Storage, format_duration, parse_duration,
+    word,
+};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -59,6 +62,17 @@ pub(super) fn check_max_versions(number: u64) -> Result<u64, EngineError> {
         "'max_versions' is above the limit of {VERSIONS_MAX}; give a lower number"
     )))
 }
+
+pub(super) const CONFIG: BodyFields = BodyFields::of::<ConfigBody>(&[
+    word("max_versions", "How many versions of a secret are kept; 0 for the default."),
+    word("cas_required", "Whether every write must name the version that it replaces."),
+    word(
+        "metadata_cas_required",
+        "Whether every change of metadata must name the one that it replaces.",
+    ),
+    word("delete_version_after", "After how long a version is deleted; negative for never.")
+        .holds(Kind::Duration),
+]);
 
 #[derive(Deserialize)]
 struct ConfigBody {

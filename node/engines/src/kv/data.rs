@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conclave_mount::fields::{Object, Whole, present, query_whole};
-use conclave_mount::{EngineError, ErrorCode, Request, Response, Storage};
+use conclave_mount::{BodyFields, EngineError, ErrorCode, Kind, Request, Response, Storage, word};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -69,12 +69,12 @@ pub(super) fn patch(
 
 /// A check-and-set that does not hold is told in the words that clients compare with.
 fn check_cas(
-    cas: Option<Whole>,
+    cas: Option<Cas>,
     config: &ConfigRecord,
     record: &NameRecord,
 ) -> Result<(), EngineError> {
     let message = match cas {
-        Some(Whole(expected)) if expected != record.current_version => CAS_MISMATCH,
+        Some(cas) if !cas.holds(record.current_version) => CAS_MISMATCH,
         None if config.cas_required || record.cas_required => {
             "check-and-set parameter required for this call"
         }
@@ -102,7 +102,7 @@ pub(super) fn compose(
 struct Body<'a> {
     /// A JSON object.
     data: &'a RawValue,
-    cas: Option<Whole>,
+    cas: Option<Cas>,
 }
 
 impl<'a> Body<'a> {
@@ -116,6 +116,11 @@ impl<'a> Body<'a> {
     }
 }
 
+pub(super) const DATA: BodyFields = BodyFields::of::<WriteBody<'static>>(&[
+    word("data", "The secret: names and values.").required().holds(Kind::Object),
+    word("options", "`cas`: the version that must be the newest; 0 where there must be none."),
+]);
+
 #[derive(Deserialize)]
 struct WriteBody<'a> {
     #[serde(borrow, default)]
@@ -128,7 +133,25 @@ struct WriteBody<'a> {
 struct WriteOptions {
     /// `null` is refused: it must not read as "write whatever stands there".
     #[serde(default, deserialize_with = "present")]
-    cas: Option<Whole>,
+    cas: Option<Cas>,
+}
+
+/// The version that a caller takes for the newest.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Cas {
+    Version(Whole),
+    /// A number, but of no version. Clients send -1 and expect to be told of a mismatch.
+    Negative(i64),
+}
+
+impl Cas {
+    fn holds(self, current: u64) -> bool {
+        match self {
+            Self::Version(Whole(expected)) => expected == current,
+            Self::Negative(number) => u64::try_from(number) == Ok(current),
+        }
+    }
 }
 
 /// In the words that clients compare with.

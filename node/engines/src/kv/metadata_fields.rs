@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use conclave_mount::fields::{DurationMs, Flag, Whole, present};
-use conclave_mount::{EngineError, ErrorCode};
+use conclave_mount::{BodyFields, EngineError, ErrorCode, word};
 use serde::{Deserialize, Deserializer};
 
 use super::config::check_max_versions;
@@ -12,6 +12,15 @@ use super::record::{ConfigRecord, NameRecord};
 const CUSTOM_KEYS_MAX: usize = 64;
 const CUSTOM_KEY_BYTES_MAX: usize = 128;
 const CUSTOM_VALUE_BYTES_MAX: usize = 512;
+
+pub(super) const METADATA: BodyFields = BodyFields::of::<WriteBody>(&[
+    word("max_versions", "How many versions are kept; 0 for the mount's setting."),
+    word("cas_required", "Whether every write must name the version that it replaces."),
+    word("delete_version_after", "After how long a version is deleted; 0 for the mount's setting."),
+    word("custom_metadata", "Texts by name, for readers."),
+    word("metadata_cas", "The number that the metadata must have."),
+    word("metadata_cas_required", "Whether every change of metadata must name its number."),
+]);
 
 /// The body of a write: what is not named stays.
 #[derive(Deserialize)]

@@ -23,8 +23,8 @@ mod tests;
 
 use bytes::Bytes;
 use conclave_mount::{
-    Access, Engine, EngineError, ErrorCode, MountOptions, Operation, Request, Response, Route,
-    Storage,
+    Access, BodyFields, Engine, EngineError, ErrorCode, MountOptions, Operation, Request, Response,
+    Route, Storage, word,
 };
 use futures::future::BoxFuture;
 
@@ -162,6 +162,9 @@ fn wrong_path() -> EngineError {
     .with_data(Bytes::from_static(b"null"))
 }
 
+const VERSIONS: BodyFields =
+    BodyFields::of::<VersionsBody>(&[word("versions", "The numbers of the versions.").required()]);
+
 /// The body of `delete`, `undelete` and `destroy`.
 #[derive(serde::Deserialize)]
 struct VersionsBody {
@@ -196,22 +199,28 @@ const HEADS: [&str; 9] = [
 const ROUTES: &[Route] = {
     use Operation::{Delete, List, Patch, Read, Scan, Write};
     &[
-        Route::new("config", &[Read, Write], "Settings of the mount."),
+        Route::new("config", &[Read, Write], "Settings of the mount.").takes(&[config::CONFIG]),
         Route::new(
             "data/*path",
             &[Read, Write, Patch, Delete],
             "Reads a version, writes or patches the next one, or deletes the newest.",
-        ),
+        )
+        .creates()
+        .takes(&[data::DATA]),
         Route::new("subkeys/*path", &[Read], "Reads a version's keys without their values."),
-        Route::new("delete/*path", &[Write], "Deletes versions; they can be undeleted."),
-        Route::new("undelete/*path", &[Write], "Brings deleted versions back."),
-        Route::new("destroy/*path", &[Write], "Removes the data of versions for good."),
+        Route::new("delete/*path", &[Write], "Deletes versions; they can be undeleted.")
+            .takes(&[VERSIONS]),
+        Route::new("undelete/*path", &[Write], "Brings deleted versions back.").takes(&[VERSIONS]),
+        Route::new("destroy/*path", &[Write], "Removes the data of versions for good.")
+            .takes(&[VERSIONS]),
         Route::new(
             "metadata/*path",
             &[Read, Write, Patch, List, Scan, Delete],
             "Lists names; reads and writes a name's settings; removes a name with all its \
              versions.",
-        ),
+        )
+        .creates()
+        .takes(&[metadata_fields::METADATA]),
         Route::new(
             "detailed-metadata/*path",
             &[List, Scan],
@@ -221,11 +230,13 @@ const ROUTES: &[Route] = {
             "move/*path",
             &[Write],
             "Gives a secret, or all secrets below a path, another name; their history goes along.",
-        ),
+        )
+        .takes(&[transfer::TRANSFER]),
         Route::new(
             "copy/*path",
             &[Write],
             "Copies a secret, or all secrets below a path, with their history.",
-        ),
+        )
+        .takes(&[transfer::TRANSFER]),
     ]
 };

@@ -90,13 +90,13 @@ fn check_and_set_compares_with_the_current_version() {
         mount.write("data/app", &json!({"data": {"value": 1}, "options": {"cas": cas}}))
     };
     assert_eq!(cas(json!(0)).unwrap()["version"], 1);
-    for wrong in [json!(0), json!(2), json!("0")] {
+    for wrong in [json!(0), json!(2), json!("0"), json!(-1), json!(i64::MIN)] {
         let error = cas(wrong).unwrap_err();
         assert_eq!(error.code, ErrorCode::CasMismatch);
         assert_eq!(error.message, "check-and-set parameter did not match the current version");
     }
     assert_eq!(cas(json!("1")).unwrap()["version"], 2);
-    for bad in [json!(null), json!(-1), json!(1.5), json!(true), json!([2]), json!("x")] {
+    for bad in [json!(null), json!(1.5), json!(true), json!([2]), json!("x")] {
         assert_eq!(code(cas(bad)), ErrorCode::InvalidRequest);
     }
 }
@@ -503,6 +503,11 @@ fn routes_are_what_is_served() {
             assert_eq!(served, route.operations.contains(&operation), "{operation:?} {path}");
         }
     }
+}
+
+#[test]
+fn routes_tell_of_the_fields_that_are_read() {
+    testing::check_routes(&mut mount());
 }
 
 /// THREATS row 54: what is too large is refused before anything is proposed.

@@ -6,7 +6,9 @@
 //! to be called otherwise.
 
 use conclave_mount::fields::{Flag, Object, Whole, present};
-use conclave_mount::{EngineError, ErrorCode, Operation, Request, Response, Rights, Storage, path};
+use conclave_mount::{
+    BodyFields, EngineError, ErrorCode, Operation, Request, Response, Rights, Storage, path, word,
+};
 use serde::{Deserialize, Serialize};
 
 use super::data::CAS_MISMATCH;
@@ -184,6 +186,12 @@ impl Budget {
 pub(super) fn answer(steps: usize) -> Result<Response, EngineError> {
     Response::json(&TransferView { names: steps })
 }
+
+pub(super) const TRANSFER: BodyFields = BodyFields::of::<Body>(&[
+    word("to", "The new name, or where the names below the path go.").required(),
+    word("recursive", "Whether all names below the path go."),
+    word("cas", "The number that the newest version must have."),
+]);
 
 #[derive(Deserialize)]
 struct Body {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use conclave_mount::testing::{CANARY, May, Mount, wrong_bodies};
+use conclave_mount::testing::{CANARY, May, Mount, check_routes, wrong_bodies};
 use conclave_mount::{EngineError, ErrorCode, Operation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -130,6 +130,11 @@ fn lists_show_only_what_may_be_read_where_the_mount_says_so() {
     mount.caller.rights = None;
     let hidden = names(&mut mount, Operation::List, "").unwrap_err();
     assert_eq!(hidden.code, ErrorCode::NotFound, "who has no rights sees nothing");
+}
+
+#[test]
+fn routes_tell_what_creates() {
+    check_routes(&mut Mount::new(Kv::new(), &[]));
 }
 
 /// THREATS row 55: a secret's fields may hold anything; only its shape can be wrong.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_core as core;
-use conclave_core::{CanonicalPath, Idempotency, Operation, ReadLevel, Token};
+use conclave_core::{
+    CanonicalPath, Idempotency, Operation, ReadLevel, RequestNumber, Standing, Token,
+};
 use conclave_proto::v1;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -26,6 +28,7 @@ pub(super) struct Context {
     client: Option<IpAddr>,
     headers: HeaderMap,
     time_limit: Option<Duration>,
+    standing: Arc<OnceLock<Standing>>,
     pub(super) permit: Arc<Permit>,
 }
 
@@ -91,6 +94,7 @@ pub(super) fn open<T>(request: tonic::Request<T>) -> Result<(Context, T), Status
         namespace: head::namespace(&headers)?.to_owned(),
         client: Some(arrival.peer.address),
         time_limit: headers.get("grpc-timeout").and_then(|value| parse_timeout(value.as_bytes())),
+        standing: arrival.standing,
         permit: arrival.permit,
         headers,
     };
@@ -112,9 +116,15 @@ impl Handlers {
         context: Context,
         ask: Ask,
     ) -> Result<(core::Request, Arc<Permit>), Refusal> {
-        pace::check(&*self.caller.service, &ask.path, context.client, &mut None)?;
+        let mut standing = None;
+        let paced = pace::check(&*self.caller.service, &ask.path, context.client, &mut standing);
+        if let Some(standing) = standing {
+            // One call is one request, so nothing stands here yet.
+            let _ = context.standing.set(standing);
+        }
+        paced?;
         CanonicalPath::new(&ask.path, ask.operation)?;
-        json::check_object(&ask.body)?;
+        json::check_object(&ask.body, &self.caller.json)?;
         let limit = self.caller.time_limit;
         let request = core::Request {
             id: self.caller.service.make_request_id(),
@@ -152,7 +162,8 @@ fn idempotency(tag: v1::RequestTag) -> Result<Idempotency, Refusal> {
     if tag.session.is_empty() {
         return Err(Refusal::invalid("the request id names no session; open one first"));
     }
-    Ok(Idempotency { session: tag.session, sequence: tag.sequence, low_water: tag.low_water })
+    let v1::RequestTag { session, sequence, low_water } = tag;
+    Ok(Idempotency::Numbered(RequestNumber { session, sequence, low_water }))
 }
 
 /// A flag that is set to false asks for nothing, which is the default.

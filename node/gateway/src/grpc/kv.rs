@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::Handlers;
 use super::context::{Ask, open, parse_data};
+use crate::config::JsonLimits;
 use crate::json;
 use crate::refusal::Refusal;
 
@@ -22,7 +23,8 @@ impl Kv for Handlers {
     async fn put(&self, request: Request<KvPutRequest>) -> Result<Response<KvPutResponse>, Status> {
         let (context, message) = open(request)?;
         let path = route(&message.mount, "data", &message.path)?;
-        let mut ask = Ask::new(Operation::Write, path).with_body(put_body(&message)?);
+        let mut ask =
+            Ask::new(Operation::Write, path).with_body(put_body(&message, &self.caller.json)?);
         ask.request_id = message.request_id;
         let answered = self.call(context, ask).await?;
         let data: Version = answered.parse()?;
@@ -114,9 +116,9 @@ fn mount_name(mount: &str) -> Result<&str, Refusal> {
 }
 
 /// The body that HTTP would carry, with the caller's data spliced in.
-fn put_body(message: &KvPutRequest) -> Result<Bytes, Refusal> {
+fn put_body(message: &KvPutRequest, limits: &JsonLimits) -> Result<Bytes, Refusal> {
     // Checked alone first: data that is no whole object must not reach into what is around it.
-    json::check_object(&message.data)?;
+    json::check_object(&message.data, limits)?;
     let data: &[u8] = if message.data.trim_ascii().is_empty() { b"{}" } else { &message.data };
     let mut body = BytesMut::with_capacity(data.len() + 64);
     body.put_slice(b"{");

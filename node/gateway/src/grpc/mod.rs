@@ -8,8 +8,9 @@ mod operator;
 mod session;
 mod snapshot;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use conclave_core::Standing;
 use conclave_ports::Ports;
 use conclave_proto::v1::kv_server::KvServer;
 use conclave_proto::v1::logical_server::LogicalServer;
@@ -28,7 +29,7 @@ use crate::caller::Caller;
 use crate::gateway::Peer;
 use crate::inbound::Inbound;
 use crate::refusal::Refusal;
-use crate::telemetry;
+use crate::{pace, telemetry};
 
 /// Answers gRPC requests.
 pub(crate) struct GrpcDoor {
@@ -48,6 +49,8 @@ struct Handlers {
 struct Arrival {
     peer: Peer,
     permit: Arc<Permit>,
+    /// Where its caller stands with a rate quota, once that was asked.
+    standing: Arc<OnceLock<Standing>>,
 }
 
 impl GrpcDoor {
@@ -67,10 +70,14 @@ impl GrpcDoor {
     pub(crate) async fn serve(&self, request: Request<Inbound>, peer: Peer) -> Response<Body> {
         let began = self.ports.clock.monotonic();
         let (method, route) = labels(request.uri().path());
-        let response = match self.answer(request, peer).await {
+        let standing = Arc::default();
+        let mut response = match self.answer(request, peer, &standing).await {
             Ok(response) => response,
             Err(refusal) => self.refuse(refusal),
         };
+        if let Some(standing) = standing.get() {
+            pace::mark(standing, response.headers_mut());
+        }
         let took = self.ports.clock.monotonic().saturating_sub(began);
         telemetry::record("grpc", method, route, grpc_status(&response), took);
         response
@@ -87,6 +94,7 @@ impl GrpcDoor {
         &self,
         request: Request<Inbound>,
         peer: Peer,
+        standing: &Arc<OnceLock<Standing>>,
     ) -> Result<Response<Body>, Refusal> {
         let (parts, body) = request.into_parts();
         let mut permit = self.admission.admit()?;
@@ -96,7 +104,8 @@ impl GrpcDoor {
             Body::new(Full::new(self.admission.read_body(body, &mut permit).await?))
         };
         let mut request = Request::from_parts(parts, body);
-        request.extensions_mut().insert(Arrival { peer, permit: Arc::new(permit) });
+        let (permit, standing) = (Arc::new(permit), Arc::clone(standing));
+        request.extensions_mut().insert(Arrival { peer, permit, standing });
         match self.routes.clone().call(request).await {
             Ok(response) => Ok(response),
             Err(never) => match never {},
@@ -104,10 +113,17 @@ impl GrpcDoor {
     }
 }
 
-/// A refusal as a gRPC status; its metadata carries the code that the status is too coarse for.
+/// A refusal as a gRPC status; its metadata carries what the status is too coarse for: the code, the
+/// data, and when to come back.
 fn status_of(refusal: Refusal) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert(ERROR_CODE_KEY, MetadataValue::from(refusal.code as u32));
+    if refusal.is_momentary() {
+        metadata.insert(RETRY_AFTER_KEY, MetadataValue::from_static("1"));
+    }
+    if let Some(data) = refusal.data.filter(|data| data.len() <= ERROR_DATA_BYTES_MAX) {
+        metadata.insert_bin(ERROR_DATA_KEY, MetadataValue::from_bytes(&data));
+    }
     let message =
         if refusal.message.is_empty() { "nothing is there".to_owned() } else { refusal.message };
     Status::with_metadata(refusal.code.grpc_code(), message, metadata)
@@ -166,6 +182,16 @@ const RESTORE: &str = "/conclave.v1.Operator/RestoreSnapshot";
 
 /// The metadata key under which an error's own code travels.
 const ERROR_CODE_KEY: &str = "conclave-error";
+
+/// The metadata key under which the JSON goes that HTTP answers beside an error: of a deleted version
+/// its metadata, of a path that lacks a part the hint.
+const ERROR_DATA_KEY: &str = "conclave-error-data-bin";
+
+/// The most of it: clients take 16 KiB of headers in all, and metadata is longer by a third.
+const ERROR_DATA_BYTES_MAX: usize = 8 << 10;
+
+/// In seconds, as in HTTP.
+const RETRY_AFTER_KEY: &str = "retry-after";
 
 /// The longest message: the longest HTTP body, and room for the fields around it.
 const MESSAGE_BYTES_MAX: usize = 33 << 20;

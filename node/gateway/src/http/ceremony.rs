@@ -210,14 +210,28 @@ impl JoinBody {
     fn request(self) -> Result<JoinRequest, Refusal> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let (token, cluster_addr) = (given(self.join_token), given(self.leader_cluster_addr));
-        if given(self.leader_api_addr).is_some() && token.is_none() && cluster_addr.is_none() {
-            return Err(Refusal::invalid(
-                "leader_api_addr is not enough; give join_token or leader_cluster_addr",
-            ));
-        }
-        Ok(JoinRequest { leader_cluster_addr: cluster_addr, token, non_voter: self.non_voter })
+        let api_addr = given(self.leader_api_addr);
+        let leader_cluster_addr = match (cluster_addr, api_addr) {
+            (None, Some(url)) if token.is_none() => Some(peer_listener(&url).ok_or_else(|| {
+                Refusal::invalid("leader_api_addr is no URL of a node; write https://host:8200")
+            })?),
+            (cluster_addr, _) => cluster_addr,
+        };
+        Ok(JoinRequest { leader_cluster_addr, token, non_voter: self.non_voter })
     }
 }
+
+/// The peer listener of the node with this URL: one port up, where nodes have it that are not told
+/// otherwise.
+fn peer_listener(url: &str) -> Option<String> {
+    let bare = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let authority: http::uri::Authority = bare.trim_end_matches('/').parse().ok()?;
+    let port = authority.port_u16().unwrap_or(API_PORT_DEFAULT).checked_add(1)?;
+    (!authority.host().is_empty()).then(|| format!("{}:{port}", authority.host()))
+}
+
+/// Of a URL without one.
+const API_PORT_DEFAULT: u16 = 8200;
 
 #[derive(Serialize)]
 struct Initialized {

@@ -5,10 +5,37 @@ use bytes::Bytes;
 use conclave_core::Response;
 use serde::Serialize;
 
-/// The envelope, with every key that clients look for. With `doubled`, the members of `data` stand
-/// at the top level as well, where old clients read them.
-pub(super) fn success(request_id: &str, response: &Response, doubled: bool) -> Bytes {
+/// What stands around an answer's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The envelope.
+    Enveloped,
+    /// The envelope, with the members of the data at the top level as well, where old clients read
+    /// them.
+    Doubled,
+    /// Nothing: help, and the document about all paths.
+    Bare,
+}
+
+impl Shape {
+    /// Of the answer to a request for this path.
+    pub(super) fn of(path: &str, asks_for_help: bool) -> Self {
+        if asks_for_help || path == "sys/internal/specs/openapi" {
+            return Self::Bare;
+        }
+        let below = DOUBLED_BELOW.iter().find_map(|prefix| path.strip_prefix(prefix));
+        let is_below = below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '-']));
+        if is_below || DOUBLED.contains(&path) { Self::Doubled } else { Self::Enveloped }
+    }
+}
+
+/// The body of an answer, with every key that clients look for.
+pub(super) fn success(request_id: &str, response: &Response, shape: Shape) -> Bytes {
     let data: &[u8] = response.data.as_ref().map_or(b"null", |data| data.as_ref());
+    if shape == Shape::Bare {
+        return [data, b"\n"].concat().into();
+    }
+    let doubled = shape == Shape::Doubled;
     let auth: &[u8] = response.auth.as_ref().map_or(b"null", |auth| auth.as_ref());
     let warnings = &response.warnings;
     let mut out = Vec::with_capacity(256 + data.len() * if doubled { 2 } else { 1 });
@@ -47,13 +74,30 @@ pub(super) fn errors(message: &str, data: Option<&Bytes>) -> Bytes {
     out.into()
 }
 
-/// Whether this path's data is doubled at the top level.
-pub(super) fn is_doubled(path: &str) -> bool {
-    const PREFIXES: [&str; 6] =
-        ["sys/mounts", "sys/auth", "sys/audit", "sys/policy", "sys/capabilities", "sys/key-status"];
-    let after = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix));
-    after.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '-']))
-}
+/// Paths whose answers are doubled, and everything below them or that goes on with a hyphen.
+const DOUBLED_BELOW: [&str; 7] = [
+    "sys/mounts",
+    "sys/auth",
+    "sys/audit",
+    "sys/policy",
+    "sys/capabilities",
+    "sys/key-status",
+    "sys/config/auditing/request-headers",
+];
+
+/// Paths whose answers are doubled, alone.
+const DOUBLED: [&str; 10] = [
+    "sys/config/cors",
+    "sys/ha-status",
+    "sys/rekey/backup",
+    "sys/rekey/recovery-key-backup",
+    "sys/remount",
+    "sys/rotate",
+    "sys/rotate/keyring",
+    "sys/rotate/recovery/backup",
+    "sys/rotate/root/backup",
+    "sys/wrapping/wrap",
+];
 
 /// Writes the members of the object `data`, each after a comma.
 fn write_members(out: &mut Vec<u8>, data: &[u8]) {
@@ -71,4 +115,42 @@ fn write_members(out: &mut Vec<u8>, data: &[u8]) {
 
 fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("strings and numbers are written as JSON into memory");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_clients_find_data_at_the_top_where_they_look() {
+        for path in [
+            "sys/mounts",
+            "sys/mounts/secret/tune",
+            "sys/auth",
+            "sys/audit-hash/file",
+            "sys/policy/a",
+            "sys/capabilities-self",
+            "sys/key-status",
+            "sys/config/cors",
+            "sys/config/auditing/request-headers",
+            "sys/config/auditing/request-headers/x-a",
+            "sys/remount",
+            "sys/rotate",
+            "sys/rotate/keyring",
+        ] {
+            assert_eq!(Shape::of(path, false), Shape::Doubled, "{path}");
+        }
+        for path in [
+            "sys/policies/acl",
+            "sys/authority",
+            "sys/remount/status/1",
+            "sys/rotate/config",
+            "sys/config/cors/x",
+            "sys/config/ui/headers",
+            "secret/sys/mounts",
+        ] {
+            assert_eq!(Shape::of(path, false), Shape::Enveloped, "{path}");
+        }
+        assert_eq!(Shape::of("sys/mounts", true), Shape::Bare);
+    }
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use conclave_core::{Operation, ReadLevel, Token, is_root_namespace};
+use conclave_core::{
+    Idempotency, IdempotencyKey, KEY_NOT_KEPT, Operation, ReadLevel, Token, is_root_namespace,
+};
 use conclave_proto::ErrorCode;
 use http::header::{self, HeaderMap};
 use http::{Method, Uri};
@@ -146,6 +148,28 @@ pub(crate) fn refuse_wrapping(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
+/// The caller's key for a request that changes something; reads have no use for one.
+pub(super) fn idempotency(
+    headers: &HeaderMap,
+    operation: Operation,
+) -> Result<Option<Idempotency>, Refusal> {
+    match operation {
+        Operation::Read | Operation::List | Operation::Scan => return Ok(None),
+        Operation::Write | Operation::Delete | Operation::Patch => {}
+    }
+    let Some(text) = single(headers, IDEMPOTENCY_KEY)? else { return Ok(None) };
+    Ok(Some(Idempotency::Keyed(IdempotencyKey::new(text)?)))
+}
+
+/// Refuses a key where the node itself acts, which remembers none: who sends one relies on it.
+pub(super) fn refuse_idempotency(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    let changes = [Method::PUT, Method::POST, Method::PATCH, Method::DELETE].contains(method);
+    if changes && headers.contains_key(IDEMPOTENCY_KEY) {
+        return Err(Refusal::invalid(KEY_NOT_KEPT));
+    }
+    Ok(())
+}
+
 /// The freshness that the caller asks for.
 pub(super) fn read_level(headers: &HeaderMap) -> Result<ReadLevel, Refusal> {
     for name in ["x-conclave-revision", "x-vault-index"] {
@@ -195,3 +219,5 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Ref
         .map(|text| Some(text.trim()))
         .map_err(|_| Refusal::invalid(format!("the header {name} is not UTF-8")))
 }
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";

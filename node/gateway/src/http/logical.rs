@@ -5,7 +5,8 @@ use conclave_core as core;
 use conclave_core::{CanonicalPath, Operation};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
-use super::{Answer, HttpDoor, ceremony, envelope, head, json_answer};
+use super::envelope::{self, Shape};
+use super::{Answer, HttpDoor, ceremony, head, json_answer};
 use crate::gateway::Peer;
 use crate::inbound::Inbound;
 use crate::refusal::Refusal;
@@ -18,10 +19,14 @@ impl HttpDoor {
         peer: Peer,
     ) -> Answer {
         let echo = request.headers().get(NAMESPACE).cloned();
-        let doubled = envelope::is_doubled(path);
+        let shape = Shape::of(path, asks_for_help(&request));
         let id = self.caller.service.make_request_id();
         let response = self.call_core(path, &id, request, peer).await.map_err(named(&id))?;
-        let mut answer = enveloped(&id, &response, doubled);
+        let mut answer = enveloped(&id, &response, shape);
+        if path == TIDY && shape != Shape::Bare {
+            // What was asked for goes on behind the answer.
+            *answer.status_mut() = StatusCode::ACCEPTED;
+        }
         if let Some(namespace) = echo.filter(|value| !value.is_empty()) {
             answer.headers_mut().insert(NAMESPACE, namespace);
         }
@@ -37,7 +42,12 @@ impl HttpDoor {
         peer: Peer,
     ) -> Result<core::Response, Refusal> {
         let mut query = head::query(request.uri())?;
-        let operation = head::operation(request.method(), &mut query)?;
+        let operation = if asks_for_help(&request) {
+            query.insert("help".into(), "1".into());
+            Operation::Read
+        } else {
+            head::operation(request.method(), &mut query)?
+        };
         CanonicalPath::new(path, operation)?;
         let headers = request.headers();
         head::refuse_wrapping(headers)?;
@@ -47,6 +57,7 @@ impl HttpDoor {
         let token = head::token(headers)?;
         let namespace = head::namespace(headers)?.to_owned();
         let read_level = head::read_level(headers)?;
+        let idempotency = head::idempotency(headers, operation)?;
         let audited = head::audited(headers, self.caller.service.audited_headers());
         let takes_body = match operation {
             Operation::Write | Operation::Patch => true,
@@ -73,11 +84,22 @@ impl HttpDoor {
             client: Some(peer.address),
             headers: audited,
             forwarded_from: String::new(),
-            idempotency: None,
+            idempotency,
             read_level,
             time_limit: self.caller.time_limit,
         };
         self.caller.call(request, permit).await
+    }
+}
+
+/// Whether a request asks what its path is for, and not for what is there.
+pub(super) fn asks_for_help(request: &Request<Inbound>) -> bool {
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix("help="));
+    match request.method().as_str() {
+        "HELP" => true,
+        "GET" => values.any(|value| !value.is_empty()),
+        _ => false,
     }
 }
 
@@ -87,13 +109,13 @@ pub(super) fn named(id: &str) -> impl FnOnce(Refusal) -> Refusal {
     move |refusal| Refusal { request_id, ..refusal }
 }
 
-pub(super) fn enveloped(id: &str, response: &core::Response, doubled: bool) -> Response<Bytes> {
+pub(super) fn enveloped(id: &str, response: &core::Response, shape: Shape) -> Response<Bytes> {
     let is_empty =
         response.data.is_none() && response.auth.is_none() && response.warnings.is_empty();
     let mut answer = if is_empty {
         json_answer(StatusCode::NO_CONTENT, Bytes::new())
     } else {
-        let body = envelope::success(id, response, doubled);
+        let body = envelope::success(id, response, shape);
         json_answer(StatusCode::OK, body)
     };
     if response.revision > 0 {
@@ -104,6 +126,7 @@ pub(super) fn enveloped(id: &str, response: &core::Response, doubled: bool) -> R
     answer
 }
 
+const TIDY: &str = "auth/token/tidy";
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 const REVISION: HeaderName = HeaderName::from_static("x-conclave-revision");
 const INDEX: HeaderName = HeaderName::from_static("x-vault-index");

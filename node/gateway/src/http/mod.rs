@@ -1,6 +1,7 @@
 //! The HTTP door: the paths, envelope and status codes of the Vault API.
 
 mod ceremony;
+mod cors;
 mod envelope;
 pub(crate) mod head;
 mod lenient;
@@ -17,6 +18,9 @@ use conclave_proto::ErrorCode;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Body as _;
+
+use cors::Origin;
+use envelope::Shape;
 
 use crate::admission::{Admission, Permit};
 use crate::caller::Caller;
@@ -55,10 +59,13 @@ impl HttpDoor {
         let began = self.ports.clock.monotonic();
         let method = head::method_label(request.method());
         let (mut route, mut standing) = ("none", None);
-        let mut response = match self.answer(request, peer, &mut route, &mut standing).await {
+        let origin = Origin::of(&*self.caller.service, request.headers());
+        let answer = self.answer(request, peer, &origin, &mut route, &mut standing).await;
+        let mut response = match answer {
             Ok(response) => finish(response, peer),
             Err(refusal) => self.refuse(refusal, peer),
         };
+        origin.mark(response.headers_mut());
         if let Some(standing) = standing {
             pace::mark(&standing, response.headers_mut());
         }
@@ -78,7 +85,7 @@ impl HttpDoor {
                     warnings: warning.into_iter().collect(),
                     ..conclave_core::Response::default()
                 };
-                envelope::success(&refusal.request_id, &shown, false)
+                envelope::success(&refusal.request_id, &shown, Shape::Enveloped)
             }
             data => envelope::errors(&refusal.message, data.as_ref()),
         };
@@ -97,6 +104,7 @@ impl HttpDoor {
         &self,
         request: Request<Inbound>,
         peer: Peer,
+        origin: &Origin,
         route: &mut &'static str,
         standing: &mut Option<Standing>,
     ) -> Result<Response<AnswerBody>, Refusal> {
@@ -105,6 +113,12 @@ impl HttpDoor {
         *route = telemetry::route_template(path);
         if !DIRECT_ROUTES.contains(&path) || path == "sys/metrics" {
             pace::check(&*self.caller.service, path, Some(peer.address), standing)?;
+        }
+        if let Some(answer) = origin.admit(&*self.caller.service, &request)? {
+            return Ok(answer.map(whole));
+        }
+        if logical::asks_for_help(&request) {
+            return self.logical(path, request, peer).await.map(|answer| answer.map(whole));
         }
         if let Some(force) = snapshot::route(path) {
             return self.snapshot(path, force, request, peer).await;
@@ -117,6 +131,7 @@ impl HttpDoor {
             return self.logical(path, request, peer).await.map(|answer| answer.map(whole));
         }
         head::require_root_namespace(request.headers())?;
+        head::refuse_idempotency(request.method(), request.headers())?;
         let answer = match path {
             "sys/health" => self.health(&request),
             "sys/seal-status" => self.seal_status(&request),
@@ -143,7 +158,7 @@ impl HttpDoor {
         request: Request<Inbound>,
     ) -> Result<(Bytes, Arc<Permit>), Refusal> {
         let (body, permit) = self.read_body(request).await?;
-        json::check_object(&body)?;
+        json::check_object(&body, &self.caller.json)?;
         Ok((if body.trim_ascii().is_empty() { Bytes::new() } else { body }, permit))
     }
 }

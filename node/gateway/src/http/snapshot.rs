@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Either, StreamBody};
 use hyper::body::{Body as _, Frame};
 use tonic::body::Body;
 
+use super::envelope::Shape;
 use super::logical::{enveloped, named};
 use super::{HttpDoor, head};
 use crate::backup::too_large;
@@ -39,6 +40,7 @@ impl HttpDoor {
     ) -> Streamed {
         let mut query = head::query(request.uri())?;
         let operation = head::operation(request.method(), &mut query)?;
+        head::refuse_idempotency(request.method(), request.headers())?;
         let id = self.caller.service.make_request_id();
         let asked = self.streaming_request(&id, operation, path, request.headers(), peer)?;
         let answer = match operation {
@@ -102,7 +104,8 @@ impl HttpDoor {
         }
         let parts = body.into_data_stream().map(|part| part.map_err(std::io::Error::other)).boxed();
         let response = self.caller.restore(asked, force, parts, permit.into()).await?;
-        let mut answer = enveloped("", &core::Response { data: None, ..response }, false);
+        let mut answer =
+            enveloped("", &core::Response { data: None, ..response }, Shape::Enveloped);
         *answer.status_mut() = StatusCode::NO_CONTENT;
         Ok(answer.map(|_| whole(Bytes::new())))
     }

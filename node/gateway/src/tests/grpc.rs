@@ -104,6 +104,28 @@ async fn every_error_carries_its_code() {
     }
 }
 
+/// HTTP answers it beside the error; a client that has only the error would lose it.
+#[tokio::test(start_paused = true)]
+async fn what_stands_beside_an_error_goes_along() {
+    let bench = Bench::new();
+    let mut client = LogicalClient::new(wire(&bench).await);
+    let told = |status: &Status| {
+        let data = status.metadata().get_bin("conclave-error-data-bin")?;
+        Some(serde_json::from_slice::<serde_json::Value>(&data.to_bytes().unwrap()).unwrap())
+    };
+    let ask = |path: &str| logical(wire::Operation::Read, path);
+    let deleted = client.call(ask("secret/data/deleted")).await.unwrap_err();
+    assert_eq!(code_of(&deleted), ErrorCode::NotFound);
+    assert_eq!(told(&deleted).unwrap()["metadata"]["version"], 3);
+    let hint = client.call(ask("secret/app")).await.unwrap_err();
+    assert_eq!(told(&hint), Some(serde_json::Value::Null));
+    let missing = client.call(ask("nothing")).await.unwrap_err();
+    assert_eq!(told(&missing), None);
+    // More than a client takes in a head is left out, and the error still arrives.
+    let large = client.call(ask("errors/large-data")).await.unwrap_err();
+    assert_eq!((code_of(&large), told(&large)), (ErrorCode::NotFound, None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn both_doors_refuse_the_same() {
     let bench = Bench::new();

@@ -65,3 +65,34 @@ async fn the_other_door_is_no_way_around() {
     assert!(refused.message().contains("rate limit quota exceeded"));
     assert_eq!(bench.fake.calls.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_other_door_tells_where_callers_stand() {
+    let bench = Bench::new();
+    let mut client = LogicalClient::new(wire(&bench).await);
+    let ask = |path: &str| v1::LogicalRequest {
+        operation: v1::Operation::Read.into(),
+        path: path.into(),
+        ..v1::LogicalRequest::default()
+    };
+    for allowed in [true, false] {
+        let status = client.call(ask("paced/shown")).await.unwrap_err();
+        let figure = |name: &str| status.metadata().get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(status.code(), if allowed { Code::NotFound } else { Code::ResourceExhausted });
+        assert_eq!(figure("x-ratelimit-limit"), Some("1"));
+        assert_eq!(figure("x-ratelimit-remaining"), Some("0"));
+        assert_eq!(figure("x-ratelimit-reset"), Some("9"));
+        assert_eq!(figure("retry-after"), if allowed { None } else { Some("7") });
+    }
+    let status = client.call(ask("paced/hidden")).await.unwrap_err();
+    assert_eq!(status.metadata().get("retry-after").unwrap(), "7");
+    assert!(status.metadata().get("x-ratelimit-limit").is_none());
+
+    let served = client.call(ask("echo/a")).await.unwrap();
+    assert!(served.metadata().get("x-ratelimit-limit").is_none());
+    let other = Bench::new();
+    let served = LogicalClient::new(wire(&other).await).call(ask("echo/paced/shown")).await;
+    assert_eq!(served.unwrap().metadata().get("x-ratelimit-limit").unwrap(), "1");
+    let busy = client.call(ask("errors/Busy")).await.unwrap_err();
+    assert_eq!(busy.metadata().get("retry-after").unwrap(), "1");
+}

@@ -42,6 +42,35 @@ async fn the_core_is_asked_what_the_caller_said() {
     script.check("translation");
 }
 
+/// Clients look for `help` and `openapi` at the top, and so does whoever makes clients of the
+/// document about all paths.
+#[tokio::test(start_paused = true)]
+async fn help_and_the_document_stand_in_no_envelope() {
+    let bench = Bench::new();
+    let help = "{\"help\":\"Helps.\",\"see_also\":null,\"openapi\":{}}\n";
+    // Also where the node answers by itself, streams, or lists.
+    for asked in [
+        "GET /v1/secret/data/app?help=1",
+        "GET /v1/secret/metadata?help=1&list=true",
+        "HELP /v1/secret/data/app",
+        "GET /v1/sys/mounts?help=true",
+        "GET /v1/sys/init?help=1",
+        "GET /v1/sys/health?help=1",
+        "GET /v1/sys/metrics?help=1",
+        "GET /v1/sys/storage/raft/snapshot?help=1",
+        "GET /v1/sys/generate-root/attempt?help=1",
+    ] {
+        let answer = bench.ask(asked, "x-vault-token: hvs.t", "").await;
+        assert_eq!((status(&answer), body(&answer)), (200, help), "{asked}");
+    }
+    for asked in ["GET /v1/sys/internal/specs/openapi", "POST /v1/sys/internal/specs/openapi"] {
+        let answer = bench.ask(asked, "", "").await;
+        assert_eq!((status(&answer), body(&answer)), (200, "{\"openapi\":\"3.0.2\"}\n"), "{asked}");
+    }
+    let answer = bench.ask("GET /v1/sys/init?help=", "", "").await;
+    assert!(body(&answer).contains("initialized"), "{answer}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn put_is_post_and_list_is_get_with_list() {
     let bench = Bench::new();
@@ -81,14 +110,17 @@ async fn the_node_speaks_for_itself_outside_the_envelope() {
     let join =
         r#"{"join_token":"jt","leader_cluster_addr":"two:8201","non_voter":true,"retry":true}"#;
     script.ask(&bench, "POST /v1/sys/storage/raft/join", "", join).await;
-    let join = r#"{"leader_api_addr":"https://two:8200"}"#;
-    script.ask(&bench, "POST /v1/sys/storage/raft/join", "", join).await;
+    for url in ["https://two:8200", "https://[::1]/", "two:8200", "https://two:65535"] {
+        let join = format!(r#"{{"leader_api_addr":"{url}","leader_ca_cert":"pem"}}"#);
+        script.ask(&bench, "POST /v1/sys/storage/raft/join", "", &join).await;
+    }
     script.check("node");
     let told = bench.fake.ceremonies.lock().unwrap().join("\n");
     assert_eq!(
         told,
         "init 5 3\ninit 1 2\nunseal [1, 2, 255] false\nunseal [1, 2, 255] false\nunseal [] true\n\
-         join Some(\"two:8201\") Some(\"jt\") true"
+         join Some(\"two:8201\") Some(\"jt\") true\njoin Some(\"two:8201\") None false\n\
+         join Some(\"[::1]:8201\") None false"
     );
 }
 

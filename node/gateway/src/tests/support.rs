@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conclave_core::{Error, ErrorCode, Operation, Request, Response, Standing};
+use conclave_core::{Error, ErrorCode, Idempotency, Operation, Request, Response, Standing};
 use conclave_ports::{Clock, Ports, Rng, Spawn};
 use std::future::ready;
 
@@ -34,6 +34,8 @@ pub(super) struct Fake {
     pub(super) open_backups: Arc<AtomicUsize>,
     /// What init, unseal and join were asked, in words.
     pub(super) ceremonies: Mutex<Vec<String>>,
+    /// The one that may call; none where there are no rules.
+    pub(super) origin: Mutex<Option<&'static str>>,
 }
 
 impl Fake {
@@ -64,6 +66,7 @@ impl Fake {
             paced: AtomicUsize::new(0),
             open_backups: Arc::default(),
             ceremonies: Mutex::new(Vec::new()),
+            origin: Mutex::default(),
         })
     }
 
@@ -111,7 +114,7 @@ fn json(text: impl Into<String>) -> Result<Response, Error> {
 }
 
 fn echo(request: &Request) -> Result<Response, Error> {
-    let told = serde_json::json!({
+    let mut told = serde_json::json!({
         "operation": request.operation.name(),
         "path": request.path,
         "namespace": request.namespace,
@@ -119,10 +122,16 @@ fn echo(request: &Request) -> Result<Response, Error> {
         "body": String::from_utf8_lossy(&request.body),
         "query": request.query,
         "client": request.client.map(|ip| ip.to_string()),
-        "sequence": request.idempotency.as_ref().map(|tag| tag.sequence),
+        "sequence": match &request.idempotency {
+            Some(Idempotency::Numbered(number)) => Some(number.sequence),
+            _ => None,
+        },
         "read_level": format!("{:?}", request.read_level),
         "time_limit_ms": u64::try_from(request.time_limit.as_millis()).unwrap(),
     });
+    if let Some(Idempotency::Keyed(key)) = &request.idempotency {
+        told["key"] = key.as_str().into();
+    }
     json(told.to_string())
 }
 
@@ -134,10 +143,17 @@ fn answer(request: &Request) -> Result<Response, Error> {
     if path.starts_with("echo/") {
         return echo(request);
     }
+    if path == "errors/large-data" {
+        let data = format!("\"{}\"", "x".repeat(64 << 10));
+        return Err(Error::not_found().with_data(data.into()));
+    }
     if let Some(code) = path.strip_prefix("errors/") {
         return Err(error_named(code));
     }
     match (request.operation, path) {
+        (Operation::Read, _) if request.query.contains_key("help") => {
+            json(r#"{"help":"Helps.","see_also":null,"openapi":{}}"#)
+        }
         (Operation::Read, "secret/data/app") => {
             json(format!(r#"{{"data":{{"a":"b"}},"metadata":{METADATA}}}"#))
         }
@@ -155,6 +171,7 @@ fn answer(request: &Request) -> Result<Response, Error> {
         (Operation::List, "secret/metadata/" | "secret/metadata") => {
             json(r#"{"keys":["app","dir/"]}"#)
         }
+        (_, "sys/internal/specs/openapi") => json(r#"{"openapi":"3.0.2"}"#),
         (Operation::Read, "sys/mounts") => json(r#"{ "secret/": {"type":"kv"} }"#),
         (Operation::Read, "sys/metrics") => json(r#""a_metric 1\n""#),
         (Operation::Read, "sys/storage/raft/configuration") => json(
@@ -226,9 +243,9 @@ impl Service for Fake {
         .boxed()
     }
 
-    /// Below `paced/` a second request is one too many.
+    /// Below `paced/` and `echo/paced/` a second request is one too many.
     fn within_quota(&self, path: &str, _: Option<IpAddr>) -> Option<Standing> {
-        let rest = path.strip_prefix("paced/")?;
+        let rest = path.strip_prefix("echo/").unwrap_or(path).strip_prefix("paced/")?;
         let allowed = self.paced.fetch_add(1, Ordering::SeqCst) == 0;
         let (remaining, retry_after_s) = (0, if allowed { 0 } else { 7 });
         Some(Standing {
@@ -322,6 +339,14 @@ impl Service for Fake {
 
     fn metrics(&self) -> String {
         "open_metric 1\n".into()
+    }
+
+    fn allows_origin(&self, origin: &str) -> Option<bool> {
+        self.origin.lock().unwrap().map(|allowed| allowed == origin || allowed == "*")
+    }
+
+    fn allowed_headers(&self) -> Vec<String> {
+        ["Content-Type", "X-Vault-Token"].map(str::to_owned).to_vec()
     }
 
     fn make_request_id(&self) -> String {

@@ -226,17 +226,20 @@ fn what_a_node_shows_is_what_is_on_its_disk() {
     });
 }
 
+/// By its own disk it does not vote; that may be what it lost.
 #[test]
-fn a_learner_waits_for_one_answer() {
-    simulate(3, async |mut cluster| {
-        let peers = Scripted::default();
-        *peers.answers.lock().expect("one thread") =
-            BTreeMap::from([(2, vec![None]), (3, vec![None])]);
-        let greeter = greeter(&mut cluster, &[&[2, 3]], &[1], &peers).await;
-        let ports = cluster.ports.clone();
-        let waited = ports.within(HEARTBEAT * 20, greeter.greet()).await;
-        assert!(waited.is_err(), "nobody answered that it may take part");
-    });
+fn a_learner_waits_for_a_quorum_of_the_voters() {
+    for (three, let_in) in [(None, false), (Some(fine()), true)] {
+        simulate(3, async |mut cluster| {
+            let peers = Scripted::default();
+            *peers.answers.lock().expect("one thread") =
+                BTreeMap::from([(2, vec![Some(fine())]), (3, vec![three])]);
+            let greeter = greeter(&mut cluster, &[&[2, 3]], &[1], &peers).await;
+            let ports = cluster.ports.clone();
+            let waited = ports.within(HEARTBEAT * 20, greeter.greet()).await;
+            assert_eq!(waited.is_ok_and(|answer| answer.is_ok()), let_in);
+        });
+    }
 }
 
 #[test]

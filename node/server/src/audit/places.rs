@@ -23,14 +23,15 @@ const DEVICE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Begins devices and keeps them while the node comes and goes between sealed and unsealed.
 pub struct AuditDevices {
     config: AuditConfig,
+    node: String,
     ports: Ports,
     running: Mutex<BTreeMap<[u8; 16], Arc<Device>>>,
 }
 
 impl AuditDevices {
     /// Opens nothing yet: a device begins when the first request is to be logged there.
-    pub fn new(config: AuditConfig, ports: Ports) -> Self {
-        Self { config, ports, running: Mutex::default() }
+    pub fn new(config: AuditConfig, node: String, ports: Ports) -> Self {
+        Self { config, node, ports, running: Mutex::default() }
     }
 
     /// Opens every place anew: for rotation. What cannot be opened is named in the node's log, and
@@ -80,6 +81,10 @@ impl AuditDevices {
 }
 
 impl AuditPlaces for AuditDevices {
+    fn node(&self) -> Option<&str> {
+        Some(&self.node)
+    }
+
     fn configured(&self) -> Vec<WantedDevice> {
         let wanted = |config: &DeviceConfig| WantedDevice {
             id: id(config),
@@ -102,7 +107,12 @@ impl AuditPlaces for AuditDevices {
                 Device::start_unopened(options, sink, known, &self.ports)
             }
         };
-        self.running().entry(wanted.id).or_insert_with(begin).clone()
+        let mut running = self.running();
+        if let Some(device) = running.get(&wanted.id) {
+            known.into_iter().for_each(|known| device.go_on_after(known));
+            return device.clone();
+        }
+        running.entry(wanted.id).or_insert_with(begin).clone()
     }
 
     fn probe<'a>(&'a self, wanted: &'a WantedDevice) -> BoxFuture<'a, Result<(), Error>> {

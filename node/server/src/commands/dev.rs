@@ -29,6 +29,10 @@ pub struct Arguments {
     /// [default: shamir]
     #[arg(long, value_enum)]
     seal: Option<DevSeal>,
+    /// The HTTP API without TLS, for tools that cannot be told whom to trust: everybody on this
+    /// machine who can listen in on loopback reads it.
+    #[arg(long)]
+    plain_http: bool,
     /// Each node writes what its peers say, as it stands inside TLS, to `peer-frames.bin` beside
     /// its configuration. For tests; of a kept directory only at its first start.
     #[arg(long, hide = true)]
@@ -71,6 +75,7 @@ async fn supervise(arguments: Arguments) -> anyhow::Result<()> {
         data_dir,
         base_port: arguments.listen_base_port,
         seal: arguments.seal,
+        plain_http: arguments.plain_http,
         record_peer_frames: arguments.record_peer_frames,
     };
     let mut interrupt = signal(SignalKind::interrupt())?;

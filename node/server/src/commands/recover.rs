@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
+use super::config_words;
 use crate::config::Config;
 use crate::node::recovery::{Found, Survivor};
 
 /// `conclaved recover`
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The node's configuration file (JSON).
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// The node's configuration, as `conclaved server` takes it.
+    #[arg(long, value_name = "PATH", required = true)]
+    config: Vec<PathBuf>,
     /// Does it. Without this, only what is there is shown.
     #[arg(long)]
     confirm: bool,
@@ -34,12 +35,13 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         );
         return Ok(());
     }
-    let recovery = survivor.take_over()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let recovery = runtime.block_on(survivor.take_over_logged(&config))?;
     println!(
         "\nThis node is the whole cluster now, in epoch {} from entry {} on. Start it:",
         recovery.epoch, recovery.log_id.index
     );
-    println!("  conclaved server --config {}", arguments.config.display());
+    println!("  conclaved server{}", config_words(&arguments.config));
     println!(
         "It is sealed and unsealed as before. Nodes of the old epoch that come back are refused; on each:"
     );

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use conclave_store::disk::RealDisk;
 
+use super::config_words;
 use crate::config::Config;
 use crate::files::{self, make_private_dir, write_private};
 use crate::peer::JoinToken;
@@ -17,11 +18,11 @@ use crate::peer::JoinToken;
 /// `conclaved rejoin`
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The node's configuration file (JSON).
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// The node's configuration, as `conclaved server` takes it.
+    #[arg(long, value_name = "PATH", required = true)]
+    config: Vec<PathBuf>,
     /// A join token of the cluster (`conclave operator join-token` on a member makes one), where
-    /// the configuration has no `join_secret_file`.
+    /// the configuration has neither `join_secret_file` nor `retry_join`.
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
     /// Does not ask.
@@ -75,16 +76,20 @@ fn print_deletion(config: &Config, aside: &Path) {
 
 fn print_next(config: &Config, arguments: &Arguments) {
     let name = config.storage.node_name.as_str();
-    let joins = arguments.token.is_some()
-        || (config.join_secret_file.is_some() && !config.storage.retry_join.is_empty());
-    let start = format!("conclaved server --config {}", arguments.config.display());
-    if joins {
+    let start = format!("conclaved server{}", config_words(&arguments.config));
+    let by_secret = config.join_secret_file.is_some() && !config.storage.retry_join.is_empty();
+    if arguments.token.is_some() || by_secret {
         println!(
             "Start the node: it joins under its name with a new id, and the old id is removed."
         );
         println!("  {start}");
+    } else if !config.storage.retry_join.is_empty() {
+        println!(
+            "Start the node and unseal it: it joins under its name with a new id, and the old id is removed."
+        );
+        println!("  {start}");
     } else {
-        println!("The configuration names no join_secret_file with retry_join. Start the node,");
+        println!("The configuration has no retry_join. Start the node,");
         println!("  {start}");
         println!(
             "then join it by a token of `conclave operator join-token`, or run this again with --token."

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use futures::FutureExt;
+use futures::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::files::write_private;
-use crate::listener::{PublicListener, bind};
+use crate::listener::{PublicListener, bind, bind_public};
 use crate::logging::{self, LogControl};
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -21,9 +22,10 @@ use crate::tls::PublicTls;
 /// `conclaved server`
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The configuration file (JSON).
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// The configuration, in HCL or JSON: a file, or a directory of *.hcl and *.json files. Given
+    /// several times, later files count.
+    #[arg(long, value_name = "PATH", required = true)]
+    config: Vec<PathBuf>,
     /// Ends when standard input does: how `conclaved dev` makes sure that no node outlives it.
     #[arg(long, hide = true)]
     exit_with_parent: bool,
@@ -54,9 +56,12 @@ async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> any
         tracing::warn!("{undone}");
     }
     let metrics = Metrics::install()?;
-    let public_tls = load_public_tls(&config)?;
-    let public = bind(&config.listener.address, "listener.tcp.address").await?;
-    let cluster = bind(&config.listener.cluster_address, "listener.tcp.cluster_address").await?;
+    let mut public = Vec::new();
+    for listener in &config.listeners {
+        public.push((listener, load_public_tls(listener, &config)?, bind_public(listener).await?));
+    }
+    let certificates = public.iter().filter_map(|(_, tls, _)| tls.clone()).collect();
+    let cluster = bind(&config.cluster_address, "listener.tcp.cluster_address").await?;
     let node = Node::open(config.clone(), system::ports(), system::boot_id(), metrics).await?;
     // Only now is it sure that no other process has the directory, and so the file.
     if let Some(path) = &config.pid_file {
@@ -67,8 +72,12 @@ async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> any
     if let Some(path) = &config.danger_record_peer_frames {
         peers = peers.danger_record(FrameRecorder::open(path)?);
     }
-    let listener = PublicListener::new(&config, &public_tls, node.clone())?;
     let (stop_listening, listening) = watch::channel(false);
+    let mut doors = Vec::new();
+    for (listener, tls, bound) in public {
+        let door = PublicListener::new(listener, tls.as_ref(), node.clone())?;
+        doors.push(door.serve(bound, listening.clone()));
+    }
     tracing::info!(
         api_addr = %config.api_addr,
         cluster_addr = %config.cluster_addr,
@@ -79,17 +88,17 @@ async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> any
         let reason = stop_requested(arguments.exit_with_parent).await;
         tracing::info!(reason, "stopping");
     };
-    let mut peers_stop = listening.clone();
+    let mut peers_stop = listening;
     let peers = peers.run(cluster, async move {
         let _ = peers_stop.wait_for(|stop| *stop).await;
     });
-    let listeners = async { tokio::join!(listener.serve(public, listening), peers).1 };
+    let listeners = async { tokio::join!(join_all(doors), peers).1 };
     let mut listeners = Box::pin(listeners.fuse());
     let outcome = tokio::select! {
         biased;
         ended = node.run(stop) => ended,
         ended = &mut listeners => ended.context("the listeners have ended"),
-        () = reload_on_hangup(arguments.config, public_tls, logging, &node) => Ok(()),
+        () = reload_on_hangup(arguments.config, certificates, logging, &node) => Ok(()),
     };
     // Leadership is with another node: what arrives now is refused, what is under way may finish.
     let _ = stop_listening.send(true);
@@ -101,9 +110,16 @@ async fn serve(arguments: Arguments, config: Config, logging: LogControl) -> any
     outcome
 }
 
-/// The configured certificate, or one made for this start.
-fn load_public_tls(config: &Config) -> anyhow::Result<Arc<PublicTls>> {
-    let tls = match &config.listener.tls_files {
+/// The configured certificate, or one made for this start; none for a listener without TLS.
+fn load_public_tls(listener: &Listener, config: &Config) -> anyhow::Result<Option<Arc<PublicTls>>> {
+    if listener.plain {
+        tracing::warn!(
+            address = %listener.address,
+            "this listener has no TLS: everybody on this machine who can listen in reads what it says"
+        );
+        return Ok(None);
+    }
+    let tls = match &listener.tls_files {
         Some(files) => PublicTls::load(files)?,
         None => {
             tracing::warn!(
@@ -112,7 +128,7 @@ fn load_public_tls(config: &Config) -> anyhow::Result<Arc<PublicTls>> {
             PublicTls::make(&[config.api_addr.address().host().to_owned()])?
         }
     };
-    Ok(tls)
+    Ok(Some(tls))
 }
 
 /// Completes with what asked for the stop.
@@ -137,13 +153,22 @@ async fn parent_gone() {
 
 /// Re-reads certificate files, the log level and the limits of the disk, and opens audit logs anew,
 /// at each `SIGHUP`; never completes.
-async fn reload_on_hangup(config: PathBuf, tls: Arc<PublicTls>, logging: LogControl, node: &Node) {
+async fn reload_on_hangup(
+    config: Vec<PathBuf>,
+    certificates: Vec<Arc<PublicTls>>,
+    logging: LogControl,
+    node: &Node,
+) {
     let mut hangup = signal(SignalKind::hangup()).expect("the runtime handles signals");
     while hangup.recv().await.is_some() {
         node.reopen_audit().await;
-        match tls.reload() {
-            Ok(()) => tracing::info!("certificate files read again"),
-            Err(error) => tracing::error!(%error, "TLS files were not reloaded; the old ones stay"),
+        for tls in &certificates {
+            match tls.reload() {
+                Ok(()) => tracing::info!("certificate files read again"),
+                Err(error) => {
+                    tracing::error!(%error, "TLS files were not reloaded; the old ones stay");
+                }
+            }
         }
         match Config::load(&config) {
             Ok(fresh) => {

@@ -1,7 +1,7 @@
 //! Addresses and names, validated where they enter.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A host (name, IPv4 or IPv6 address) and a port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,14 @@ impl Address {
     /// Whether it says "every interface", which nobody can connect to.
     #[must_use]
     pub fn is_unspecified(&self) -> bool {
-        self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+        self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+    }
+
+    /// Whether only this machine can connect to it. `localhost` is that by RFC 6761.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
     /// The same host, one port up; port 0 stays 0.
@@ -72,9 +79,13 @@ impl fmt::Display for Address {
     }
 }
 
-/// The URL of a node's public listener: `https://host:port`, without a path.
+/// The URL of a node's public listener: `https://host:port` without a path, or `http://…` of a
+/// loopback address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiAddr(Address);
+pub struct ApiAddr {
+    address: Address,
+    plain: bool,
+}
 
 impl ApiAddr {
     pub(super) const EXPECTED: &'static str = "a URL like \"https://node1.example:8200\"";
@@ -82,25 +93,38 @@ impl ApiAddr {
     /// Parses the URL; without a port it means 8200.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix("https://")?.trim_end_matches('/');
+        let (rest, plain) = match text.strip_prefix("http://") {
+            Some(rest) => (rest, true),
+            None => (text.strip_prefix("https://")?, false),
+        };
+        let rest = rest.trim_end_matches('/');
         let address = Address::parse(rest).or_else(|| Address::parse(&format!("{rest}:8200")))?;
-        (!address.is_unspecified()).then_some(Self(address))
+        let allowed = !address.is_unspecified() && (!plain || address.is_loopback());
+        allowed.then_some(Self { address, plain })
     }
 
-    pub(super) fn of(address: &Address) -> Self {
-        Self(address.clone())
+    /// The URL of a listener at `address`; `plain` is without TLS.
+    pub(super) fn of(address: &Address, plain: bool) -> Self {
+        Self { address: address.clone(), plain }
     }
 
     /// Host and port.
     #[must_use]
     pub fn address(&self) -> &Address {
-        &self.0
+        &self.address
+    }
+
+    /// Whether it is without TLS.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.plain
     }
 }
 
 impl fmt::Display for ApiAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "https://{}", self.0)
+        let scheme = if self.plain { "http" } else { "https" };
+        write!(f, "{scheme}://{}", self.address)
     }
 }
 

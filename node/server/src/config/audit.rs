@@ -1,12 +1,12 @@
 //! `audit`: the devices of this node, and whether an API may add any.
 //!
 //! ```text
-//! "audit": {"file": {"options": {"file_path": "audit.log"}}}               named by its type
-//! "audit": {"file": {"to-disk": {"options": {"file_path": "audit.log"}}}}  named by itself
-//! "audit_api_directory": "/var/log/conclave"
+//! audit "file" { options { file_path = "audit.log" } }            named by its type
+//! audit "file" "to-disk" { options { file_path = "audit.log" } }  named by itself
+//! audit_api_directory = "/var/log/conclave"
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::ConfigError;
 use super::section::Section;
@@ -23,17 +23,16 @@ pub struct AuditConfig {
 
 pub(super) fn read(
     root: &mut Section,
-    base: &Path,
     warnings: &mut Vec<String>,
 ) -> Result<AuditConfig, ConfigError> {
     let mut devices: Vec<DeviceConfig> = Vec::new();
-    for (kind, section) in root.labelled("audit")? {
+    for (kind, mut section) in root.labelled("audit")? {
         let named = match section.has_any(&["options", "path", "description"]) {
             true => vec![(kind.clone(), section)],
             false => section.into_labelled()?,
         };
         for (name, section) in named {
-            let device = read_device(&kind, name, section, base, warnings)?;
+            let device = read_device(&kind, name, section, warnings)?;
             if devices.iter().any(|other| other.device.path == device.device.path) {
                 return Err(root.wrong("audit", "devices with different names"));
             }
@@ -47,7 +46,6 @@ fn read_device(
     kind: &str,
     name: String,
     mut section: Section,
-    base: &Path,
     warnings: &mut Vec<String>,
 ) -> Result<DeviceConfig, ConfigError> {
     let raw = RawDevice {
@@ -56,14 +54,24 @@ fn read_device(
         description: section.string("description")?.unwrap_or_default(),
         options: section.values("options")?,
     };
-    let device = DeviceConfig::new(raw, base, warnings)
+    let place = section.place("options");
+    let mut unknown = Vec::new();
+    let device = DeviceConfig::new(raw, place.base(), &mut unknown)
         .map_err(|error| section.wrong(error.key, error.expected))?;
-    section.finish(warnings);
+    if place.is_strict() && !unknown.is_empty() {
+        return Err(section.wrong("options", UNKNOWN_OPTION));
+    }
+    warnings.append(&mut unknown);
+    section.finish(warnings)?;
     Ok(device)
 }
 
+const UNKNOWN_OPTION: &str = "options that this type of device has";
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::audit::Target;
     use crate::config::Config;

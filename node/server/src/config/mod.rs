@@ -1,35 +1,50 @@
-//! The node's configuration file: Vault's key names where they mean the same, as JSON.
+//! The node's configuration: Vault's blocks and key names where they mean the same, in HCL 1 or JSON.
 //!
-//! Reading yields a [`Config`] whose every field is validated, or an error that names the key and
-//! says what it expects. A key nobody reads is no error, so that a file written for another
-//! version starts, but it is named in [`Config::warnings`].
+//! Reading yields a [`Config`] whose every field is validated, or an error that names file, line and
+//! column, the key, and what it expects. A key that nobody knows is an error in HCL, which people
+//! write, and a line of [`Config::warnings`] in JSON, which programs write for several versions.
+//!
+//! Of several files the later ones count: their scalars and single blocks replace those of earlier
+//! files, while listeners, seals and audit devices add up.
 
 mod address;
 mod audit;
+mod error;
 mod listener;
 mod section;
+mod source;
 mod storage;
 mod timing;
+mod vault;
 
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_hcl::Body;
 
 pub use address::{Address, ApiAddr, NodeName};
 pub use audit::AuditConfig;
+pub use error::ConfigError;
 pub use listener::{Listener, TlsFiles, TlsVersion};
+pub use source::Place;
 pub use storage::{RetryJoin, SpaceLimits, Storage};
 pub use timing::RaftTiming;
 
 use crate::logging::{LogFormat, LogLevel};
 use section::Section;
+use source::Source;
 
 /// Everything a node is told by its operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The public listener and the peer listener.
-    pub listener: Listener,
+    /// Where clients connect; one at least.
+    pub listeners: Vec<Listener>,
+    /// Where peers and joining nodes connect.
+    pub cluster_address: Address,
     /// The data directory, the node's name and whom to join.
     pub storage: Storage,
     /// A file with the secret by which nodes of one configuration join each other.
@@ -111,80 +126,46 @@ pub struct PeerUnseal {
     pub allow_join_secret_members: bool,
 }
 
-/// Why a configuration was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {path}; check the path and its permissions")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// The operating system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is not JSON.
-    #[error("the configuration is not valid JSON (line {line}, column {column}); correct it there")]
-    Syntax {
-        /// Counted from 1.
-        line: usize,
-        /// Counted from 1.
-        column: usize,
-    },
-    /// A key that must be there is not.
-    #[error("`{key}` is missing; set it to {expected}")]
-    Missing {
-        /// The whole dotted path.
-        key: String,
-        /// What would be right.
-        expected: &'static str,
-    },
-    /// A key has a value of the wrong type or out of range.
-    #[error("`{key}` is wrong; set it to {expected}")]
-    Wrong {
-        /// The whole dotted path. The value is not repeated: it might be a secret.
-        key: String,
-        /// What would be right.
-        expected: String,
-    },
-    /// A key asks for something this node does not do.
-    #[error("`{key}` is not supported: {reason}")]
-    Unsupported {
-        /// The whole dotted path.
-        key: String,
-        /// Why, and what to do instead.
-        reason: &'static str,
-    },
-}
-
 impl Config {
-    /// Reads and validates the file at `path`. Relative paths in it count from its directory.
+    /// Reads and validates the files that `paths` name; a directory stands for its `*.hcl` and
+    /// `*.json` files by name. Relative paths in a file count from its directory.
     ///
     /// # Errors
-    /// [`ConfigError`], which names the key.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let base = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, base)
+    /// [`ConfigError`], which names place and key.
+    pub fn load(paths: &[PathBuf]) -> Result<Self, ConfigError> {
+        let mut texts = Vec::new();
+        for path in source::files_of(paths)? {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+            let base = path.parent().unwrap_or(Path::new(""));
+            texts.push(Source::parse(&path.display().to_string(), &text, base)?);
+        }
+        let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        Self::read(texts, &names.join(", "))
     }
 
-    /// Validates `text`; relative paths in it count from `base`.
+    /// Validates `text`, which errors call `configuration`; relative paths in it count from `base`.
     ///
     /// # Errors
-    /// [`ConfigError`], which names the key.
+    /// [`ConfigError`], which names place and key.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        Self::read(vec![Source::parse("configuration", text, base)?], "configuration")
+    }
+
+    fn read(texts: Vec<(Arc<Source>, Body)>, name: &str) -> Result<Self, ConfigError> {
         let mut warnings = Vec::new();
-        let mut root = Section::root(text, base)?;
-        let listener = listener::read(&mut root, &mut warnings)?;
+        let whole = Place::whole(Source::new(name, Path::new(""), true));
+        let mut root = Section::root(texts, whole);
+        vault::ignore(&mut root, vault::ROOT, &mut warnings);
+        let (listeners, cluster_address) = listener::read(&mut root, &mut warnings)?;
         let (storage, multiplier) = storage::read(&mut root, &mut warnings)?;
-        let api_addr = read_api_addr(&mut root, &listener)?;
-        let cluster_addr = read_cluster_addr(&mut root, &listener)?;
+        let api_addr = read_api_addr(&mut root, &listeners)?;
+        let cluster_addr = read_cluster_addr(&mut root, &cluster_address)?;
         let config = Self {
             seal: read_seal(&mut root, &mut warnings)?,
             peer_unseal: read_peer_unseal(&mut root, &mut warnings)?,
             vault_compat: read_vault_compat(&mut root)?,
-            audit: audit::read(&mut root, base, &mut warnings)?,
+            audit: audit::read(&mut root, &mut warnings)?,
             raft: timing::read(&mut root, multiplier, &mut warnings)?,
             join_secret_file: root.path("join_secret_file")?,
             cluster_name: root.string("cluster_name")?.unwrap_or_else(|| "conclave".to_owned()),
@@ -192,67 +173,91 @@ impl Config {
             log_format: read_log_format(&mut root)?,
             pid_file: root.path("pid_file")?,
             danger_record_peer_frames: read_peer_recording(&mut root, &mut warnings)?,
-            listener,
+            listeners,
+            cluster_address,
             storage,
             api_addr,
             cluster_addr,
             warnings: Vec::new(),
         };
-        root.finish(&mut warnings);
+        read_lifetimes(&mut root, &mut warnings)?;
+        read_telemetry(&mut root, &mut warnings)?;
+        root.finish(&mut warnings)?;
         Ok(Self { warnings, ..config })
     }
 }
 
-fn read_api_addr(root: &mut Section, listener: &Listener) -> Result<ApiAddr, ConfigError> {
+fn read_api_addr(root: &mut Section, listeners: &[Listener]) -> Result<ApiAddr, ConfigError> {
+    let plain = listeners.iter().any(|listener| listener.plain);
     if let Some(text) = root.string("api_addr")? {
-        return ApiAddr::parse(&text).ok_or_else(|| root.wrong("api_addr", ApiAddr::EXPECTED));
+        let api_addr = ApiAddr::parse(&text).filter(|api_addr| plain || !api_addr.is_plain());
+        return api_addr.ok_or_else(|| root.wrong("api_addr", ApiAddr::EXPECTED));
     }
+    // Others can use an address with TLS only.
+    let Some(listener) = listeners.iter().min_by_key(|listener| listener.plain) else {
+        return Err(root.missing("listener", listener::EXPECTED));
+    };
     if listener.address.is_unspecified() {
-        return Err(ConfigError::Missing {
-            key: "api_addr".to_owned(),
-            expected: "the URL under which clients reach this node, as https://host:8200 (the \
-                       listener has no address to derive it from)",
-        });
+        return Err(root.missing(
+            "api_addr",
+            "the URL under which clients reach this node, as https://host:8200 (the listener has no \
+             address to derive it from)",
+        ));
     }
-    Ok(ApiAddr::of(&listener.address))
+    Ok(ApiAddr::of(&listener.address, listener.plain))
 }
 
-fn read_cluster_addr(root: &mut Section, listener: &Listener) -> Result<Address, ConfigError> {
+fn read_cluster_addr(root: &mut Section, listener: &Address) -> Result<Address, ConfigError> {
     if let Some(text) = root.string("cluster_addr")? {
         let bare = text.strip_prefix("https://").unwrap_or(&text).trim_end_matches('/');
         let address = Address::parse(bare).filter(|address| !address.is_unspecified());
         return address.ok_or_else(|| root.wrong("cluster_addr", Address::EXPECTED_REACHABLE));
     }
-    if listener.cluster_address.is_unspecified() {
-        return Err(ConfigError::Missing {
-            key: "cluster_addr".to_owned(),
-            expected: "where the other nodes reach this one, as host:8201 (the listener has no \
-                       address to derive it from)",
-        });
+    if listener.is_unspecified() {
+        return Err(root.missing(
+            "cluster_addr",
+            "where the other nodes reach this one, as host:8201 (the listener has no address to \
+             derive it from)",
+        ));
     }
-    Ok(listener.cluster_address.clone())
+    Ok(listener.clone())
+}
+
+/// The lifetimes of tokens are those of each mount; the defaults under them are fixed.
+fn read_lifetimes(root: &mut Section, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+    for key in ["default_lease_ttl", "max_lease_ttl"] {
+        if root.duration(key)?.is_some_and(|lifetime| lifetime != LEASE_TTL) {
+            warnings.push(format!(
+                "`{key}` has no effect: it is 768h; tune it at each mount that needs another"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read_telemetry(root: &mut Section, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+    let Some(mut section) = root.section("telemetry")? else { return Ok(()) };
+    vault::ignore(&mut section, vault::TELEMETRY, warnings);
+    section.finish(warnings)
 }
 
 fn read_seal(root: &mut Section, warnings: &mut Vec<String>) -> Result<Seal, ConfigError> {
     let mut seals = root.labelled("seal")?;
     let Some((label, mut section)) = seals.pop() else { return Ok(Seal::Shamir) };
     if !seals.is_empty() {
-        return Err(ConfigError::Unsupported {
-            key: "seal".to_owned(),
-            reason: "a node has one seal; keep one of them",
-        });
+        return Err(section.unsupported("", "a node has one seal; keep one of them"));
     }
     let seal = match label.as_str() {
         "shamir" => Seal::Shamir,
         "static" => read_static_seal(&mut section)?,
         _ => {
-            return Err(ConfigError::Unsupported {
-                key: section.key(""),
-                reason: "this version knows the seals \"shamir\" and \"static\"; use one of them",
-            });
+            return Err(section.unsupported(
+                "",
+                "this version knows the seals \"shamir\" and \"static\"; use one of them",
+            ));
         }
     };
-    section.finish(warnings);
+    section.finish(warnings)?;
     Ok(seal)
 }
 
@@ -260,14 +265,13 @@ fn read_static_seal(section: &mut Section) -> Result<Seal, ConfigError> {
     match (section.path("key_file")?, section.string("key_env")?) {
         (Some(file), None) => Ok(Seal::StaticFile(file)),
         (None, Some(variable)) => Ok(Seal::StaticEnv(variable)),
-        (None, None) => Err(ConfigError::Missing {
-            key: section.key("key_file"),
-            expected: "the path of the key's file, or set `key_env` to the name of a variable",
-        }),
-        (Some(_), Some(_)) => Err(ConfigError::Unsupported {
-            key: section.key("key_env"),
-            reason: "`key_file` is set too; keep one of them",
-        }),
+        (None, None) => Err(section.missing(
+            "key_file",
+            "the path of the key's file, or set `key_env` to the name of a variable",
+        )),
+        (Some(_), Some(_)) => {
+            Err(section.unsupported("key_env", "`key_file` is set too; keep one of them"))
+        }
     }
 }
 
@@ -280,7 +284,7 @@ fn read_peer_unseal(
         allow: section.boolean("allow")?.unwrap_or(false),
         allow_join_secret_members: section.boolean("allow_join_secret_members")?.unwrap_or(false),
     };
-    section.finish(warnings);
+    section.finish(warnings)?;
     Ok(policy)
 }
 
@@ -321,4 +325,6 @@ fn read_log_format(root: &mut Section) -> Result<LogFormat, ConfigError> {
     }
 }
 
+/// What mounts begin with.
+const LEASE_TTL: Duration = Duration::from_secs(768 * 3600);
 const PEER_RECORDING: &str = "danger_record_peer_frames";

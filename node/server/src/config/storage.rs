@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::section::Section;
-use super::{Address, ApiAddr, ConfigError, NodeName};
+use super::{Address, ApiAddr, ConfigError, NodeName, vault};
 
 /// Where a node keeps its data and whom it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Storage {
     pub node_name: NodeName,
     /// Whom to ask, in turn, until one lets this node join.
     pub retry_join: Vec<RetryJoin>,
+    /// Whether it stays a learner when it joins by itself.
+    pub join_as_non_voter: bool,
     /// Build a snapshot after this many entries.
     pub snapshot_entries: u64,
     /// Keep this many entries behind a snapshot for slow followers.
@@ -47,36 +49,31 @@ pub(super) fn read(
     root: &mut Section,
     warnings: &mut Vec<String>,
 ) -> Result<(Storage, u64), ConfigError> {
-    let mut found = root.labelled("storage")?;
+    let key = if root.has_any(&["storage"]) { "storage" } else { "backend" };
+    root.keep_latest(key);
+    let mut found = root.labelled(key)?;
     let Some((label, mut section)) = found.pop() else {
-        return Err(ConfigError::Missing {
-            key: "storage.raft".to_owned(),
-            expected: "an object with `path` and `node_id`",
-        });
+        return Err(root.missing("storage", "a block `storage \"raft\"` with `path` and `node_id`"));
     };
     if label != "raft" || !found.is_empty() {
-        return Err(ConfigError::Unsupported {
-            key: section.key(""),
-            reason: "the one storage is \"raft\"; use that",
-        });
+        return Err(section.unsupported("", "the one storage is \"raft\"; use that"));
     }
-    let multiplier = section.integer("performance_multiplier", 1..=10)?.unwrap_or(1);
+    let multiplier = section.integer("performance_multiplier", 0..=10)?.unwrap_or(1).max(1);
     let storage = read_raft(&mut section, warnings)?;
-    section.finish(warnings);
+    section.finish(warnings)?;
     Ok((storage, multiplier))
 }
 
 fn read_raft(section: &mut Section, warnings: &mut Vec<String>) -> Result<Storage, ConfigError> {
+    vault::ignore(section, vault::RAFT, warnings);
     let Some(path) = section.path("path")? else {
-        return Err(ConfigError::Missing {
-            key: section.key("path"),
-            expected: "the path of the data directory",
-        });
+        return Err(section.missing("path", "the path of the data directory"));
     };
     Ok(Storage {
         path,
         node_name: read_name(section)?,
         retry_join: read_retry_join(section, warnings)?,
+        join_as_non_voter: section.boolean("retry_join_as_non_voter")?.unwrap_or(false),
         snapshot_entries: read_snapshot_entries(section)?,
         keep_entries: section.integer("trailing_logs", 0..=ENTRIES_MAX)?.unwrap_or(KEEP_DEFAULT),
         space: SpaceLimits {
@@ -106,10 +103,10 @@ fn read_snapshot_entries(section: &mut Section) -> Result<u64, ConfigError> {
     let ours = section.integer("snapshot_entries", SNAPSHOT_MIN..=ENTRIES_MAX)?;
     let vaults = section.integer("snapshot_threshold", SNAPSHOT_MIN..=ENTRIES_MAX)?;
     match (ours, vaults) {
-        (Some(_), Some(_)) => Err(ConfigError::Unsupported {
-            key: section.key("snapshot_threshold"),
-            reason: "`snapshot_entries` means the same and is set too; keep one of them",
-        }),
+        (Some(_), Some(_)) => Err(section.unsupported(
+            "snapshot_threshold",
+            "`snapshot_entries` means the same and is set too; keep one of them",
+        )),
         (one, other) => Ok(one.or(other).unwrap_or(SNAPSHOT_DEFAULT)),
     }
 }
@@ -129,6 +126,13 @@ fn read_retry_join_entry(
     mut entry: Section,
     warnings: &mut Vec<String>,
 ) -> Result<RetryJoin, ConfigError> {
+    vault::ignore(&mut entry, vault::RETRY_JOIN, warnings);
+    if entry.has_any(&["auto_join"]) {
+        return Err(entry.unsupported(
+            "auto_join",
+            "nodes are not looked for at cloud providers; name each as `leader_api_addr`",
+        ));
+    }
     let api = match entry.string("leader_api_addr")? {
         None => None,
         Some(text) => Some(
@@ -144,12 +148,9 @@ fn read_retry_join_entry(
         None => api.as_ref().and_then(|api| api.address().next_port()),
     };
     let Some(leader_cluster_addr) = cluster else {
-        return Err(ConfigError::Missing {
-            key: entry.key("leader_cluster_addr"),
-            expected: "host:port of that node's cluster listener",
-        });
+        return Err(entry.missing("leader_api_addr", "that node's URL, as https://node1:8200"));
     };
-    entry.finish(warnings);
+    entry.finish(warnings)?;
     Ok(RetryJoin { leader_cluster_addr, leader_api_addr: api })
 }
 

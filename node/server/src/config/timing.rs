@@ -38,7 +38,7 @@ pub(super) fn read(
     if max <= min {
         return Err(section.wrong("election_timeout_ms_max", "more than `election_timeout_ms_min`"));
     }
-    section.finish(warnings);
+    section.finish(warnings)?;
     Ok(timing(heartbeat, min, max))
 }
 

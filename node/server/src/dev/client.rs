@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::layout::{Layout, NodeLayout};
 
-/// Opens a channel to a node, trusting the development CA only. Connects at the first call.
+/// Opens a channel to a node, trusting the development CA only where there is one. Connects at the first call.
 pub(super) fn operator_of(
     layout: &Layout,
     node: &NodeLayout,
@@ -51,13 +51,15 @@ pub(super) async fn mount_secret(
 }
 
 fn channel_to(layout: &Layout, node: &NodeLayout) -> anyhow::Result<Channel> {
+    let address = node.api;
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    let Some(ca_file) = &layout.ca_file else { return Ok(endpoint.connect_lazy()) };
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&layout.ca_file).context("the development CA")?)?;
+    roots.add(CertificateDer::from_pem_file(ca_file).context("the development CA")?)?;
     let mut config =
         rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
-    let address = node.api;
     let connect = tower::service_fn(move |_: Uri| {
         let connector = connector.clone();
         async move {
@@ -66,7 +68,6 @@ fn channel_to(layout: &Layout, node: &NodeLayout) -> anyhow::Result<Channel> {
             Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
         }
     });
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     Ok(endpoint.connect_with_connector_lazy(connect))
 }
 

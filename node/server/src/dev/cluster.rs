@@ -25,6 +25,8 @@ pub struct DevOptions {
     pub base_port: Option<u16>,
     /// How nodes unseal; as the directory has it, or by shares, if it is not given.
     pub seal: Option<DevSeal>,
+    /// Whether the public listeners are without TLS.
+    pub plain_http: bool,
     /// Whether nodes record what peers say.
     pub record_peer_frames: bool,
 }

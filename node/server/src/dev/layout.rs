@@ -20,11 +20,14 @@ pub(super) struct NodeLayout {
     pub(super) data_dir: PathBuf,
     pub(super) config: PathBuf,
     pub(super) log: PathBuf,
+    /// Whether its public listener is without TLS.
+    pub(super) plain: bool,
 }
 
 impl NodeLayout {
     pub(super) fn api_addr(&self) -> String {
-        format!("https://{}", self.api)
+        let scheme = if self.plain { "http" } else { "https" };
+        format!("{scheme}://{}", self.api)
     }
 }
 
@@ -50,7 +53,8 @@ impl DevSeal {
 /// The files of a whole cluster.
 pub(super) struct Layout {
     pub(super) base: PathBuf,
-    pub(super) ca_file: PathBuf,
+    /// Who signed the public listeners' certificates, where there are any.
+    pub(super) ca_file: Option<PathBuf>,
     pub(super) nodes: Vec<NodeLayout>,
 }
 
@@ -60,7 +64,9 @@ impl Layout {
     pub(super) fn prepare(options: &DevOptions, ports: &Ports) -> anyhow::Result<Self> {
         let DevOptions { nodes, base_port, seal, .. } = *options;
         let base = options.data_dir.canonicalize().context("the data directory")?;
-        let ca_file = base.join("ca.pem");
+        let ca_file = |nodes: &[NodeLayout]| {
+            nodes.iter().any(|node| !node.plain).then(|| base.join("ca.pem"))
+        };
         let existing = existing_nodes(&base)?;
         if !existing.is_empty() {
             anyhow::ensure!(
@@ -71,17 +77,24 @@ impl Layout {
                 existing.len()
             );
             refuse_differences(&base, &existing[0], options)?;
-            return Ok(Self { base, ca_file, nodes: existing });
+            return Ok(Self { ca_file: ca_file(&existing), base, nodes: existing });
         }
-        let nodes = place_nodes(&base, nodes, base_port)?;
-        let ca = make_dev_ca()?;
-        write_private(&ca_file, ca.certificate_pem.as_bytes())?;
+        let nodes = place_nodes(&base, nodes, base_port, options.plain_http)?;
+        let ca_file = ca_file(&nodes);
+        let ca = match &ca_file {
+            Some(path) => {
+                let ca = make_dev_ca()?;
+                write_private(path, ca.certificate_pem.as_bytes())?;
+                Some(ca)
+            }
+            None => None,
+        };
         write_private(&base.join("join.secret"), hex::encode(ports.random::<32>()).as_bytes())?;
         if seal == Some(DevSeal::Static) {
             write_private(&base.join("seal.key"), hex::encode(ports.random::<32>()).as_bytes())?;
         }
         for node in &nodes {
-            write_node(&base, node, &nodes, &ca, options)?;
+            write_node(&base, node, &nodes, ca.as_ref(), options)?;
         }
         Ok(Self { base, ca_file, nodes })
     }
@@ -98,6 +111,12 @@ fn refuse_differences(base: &Path, first: &NodeLayout, options: &DevOptions) -> 
             base.display()
         );
     }
+    if options.plain_http && !first.plain {
+        anyhow::bail!(
+            "{} holds a cluster with TLS; leave out --plain-http, or give another --data-dir",
+            base.display()
+        );
+    }
     let port = first.api.port();
     if options.base_port.is_some_and(|asked| asked != port) {
         anyhow::bail!(
@@ -109,7 +128,12 @@ fn refuse_differences(base: &Path, first: &NodeLayout, options: &DevOptions) -> 
     Ok(())
 }
 
-fn place_nodes(base: &Path, nodes: u16, base_port: Option<u16>) -> anyhow::Result<Vec<NodeLayout>> {
+fn place_nodes(
+    base: &Path,
+    nodes: u16,
+    base_port: Option<u16>,
+    plain: bool,
+) -> anyhow::Result<Vec<NodeLayout>> {
     let ports = match base_port {
         Some(first) => (0..2 * nodes)
             .map(|i| first.checked_add(i).context("--listen-base-port is too high"))
@@ -126,6 +150,7 @@ fn place_nodes(base: &Path, nodes: u16, base_port: Option<u16>) -> anyhow::Resul
                 data_dir: directory.join("data"),
                 config: directory.join("config.json"),
                 log: directory.join("node.log"),
+                plain,
                 name,
             }
         })
@@ -145,15 +170,11 @@ fn write_node(
     base: &Path,
     node: &NodeLayout,
     all: &[NodeLayout],
-    ca: &DevCa,
+    ca: Option<&DevCa>,
     options: &DevOptions,
 ) -> anyhow::Result<()> {
     let directory = base.join(&node.name);
     crate::files::make_private_dir(&directory)?;
-    let names = ["127.0.0.1", "localhost"].map(str::to_owned);
-    let made = sign_dev_server(ca, &names)?;
-    write_private(&directory.join("api.crt"), made.certificate_pem.as_bytes())?;
-    write_private(&directory.join("api.key"), made.key_pem.as_bytes())?;
     let peers: Vec<_> = all
         .iter()
         .filter(|peer| peer.name != node.name)
@@ -169,13 +190,22 @@ fn write_node(
         "listener": {"tcp": {
             "address": node.api.to_string(),
             "cluster_address": node.cluster.to_string(),
-            "tls_cert_file": "api.crt",
-            "tls_key_file": "api.key",
         }},
         "storage": {"raft": {"path": "data", "node_id": node.name, "retry_join": peers}},
         "join_secret_file": "../join.secret",
         "peer_unseal": {"allow": true, "allow_join_secret_members": true},
     });
+    match ca {
+        Some(ca) => {
+            let names = ["127.0.0.1", "localhost"].map(str::to_owned);
+            let made = sign_dev_server(ca, &names)?;
+            write_private(&directory.join("api.crt"), made.certificate_pem.as_bytes())?;
+            write_private(&directory.join("api.key"), made.key_pem.as_bytes())?;
+            config["listener"]["tcp"]["tls_cert_file"] = json!("api.crt");
+            config["listener"]["tcp"]["tls_key_file"] = json!("api.key");
+        }
+        None => config["listener"]["tcp"]["tls_disable"] = json!(true),
+    }
     if options.seal == Some(DevSeal::Static) {
         config["seal"] = json!({"static": {"key_file": "../seal.key"}});
     }
@@ -195,15 +225,12 @@ fn existing_nodes(base: &Path) -> anyhow::Result<Vec<NodeLayout>> {
         if !config.exists() {
             return Ok(nodes);
         }
-        let parsed = crate::config::Config::load(&config)?;
+        let parsed = crate::config::Config::load(std::slice::from_ref(&config))?;
+        let listener = &parsed.listeners[0];
         nodes.push(NodeLayout {
-            api: parsed.listener.address.to_string().parse().context("listener address")?,
-            cluster: parsed
-                .listener
-                .cluster_address
-                .to_string()
-                .parse()
-                .context("cluster address")?,
+            api: listener.address.to_string().parse().context("listener address")?,
+            cluster: parsed.cluster_address.to_string().parse().context("cluster address")?,
+            plain: listener.plain,
             data_dir: directory.join("data"),
             config,
             log: directory.join("node.log"),
@@ -218,8 +245,35 @@ mod tests {
 
     fn prepare(base: &Path, base_port: Option<u16>, seal: Option<DevSeal>) -> anyhow::Result<()> {
         let data_dir = base.to_path_buf();
-        let options = DevOptions { nodes: 1, data_dir, base_port, seal, record_peer_frames: false };
+        let options = DevOptions {
+            nodes: 1,
+            data_dir,
+            base_port,
+            seal,
+            plain_http: false,
+            record_peer_frames: false,
+        };
         Layout::prepare(&options, &crate::system::ports()).map(drop)
+    }
+
+    #[test]
+    fn a_cluster_without_tls_stays_one_and_never_has_an_authority() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = |plain_http| DevOptions {
+            nodes: 1,
+            data_dir: folder.path().to_path_buf(),
+            base_port: None,
+            seal: None,
+            plain_http,
+            record_peer_frames: false,
+        };
+        for plain_http in [true, false] {
+            let layout = Layout::prepare(&options(plain_http), &crate::system::ports());
+            let layout = layout.expect("made, then found again");
+            assert_eq!(layout.ca_file, None);
+            assert!(layout.nodes[0].api_addr().starts_with("http://127.0.0.1:"));
+        }
+        assert!(!folder.path().join("ca.pem").exists());
     }
 
     #[test]
@@ -228,6 +282,17 @@ mod tests {
         prepare(folder.path(), Some(41_200), None).expect("made");
         prepare(folder.path(), None, None).expect("nothing is asked");
         prepare(folder.path(), Some(41_200), Some(DevSeal::Shamir)).expect("the same is asked");
+        let plain_http = DevOptions {
+            nodes: 1,
+            data_dir: folder.path().to_path_buf(),
+            base_port: None,
+            seal: None,
+            plain_http: true,
+            record_peer_frames: false,
+        };
+        let error = Layout::prepare(&plain_http, &crate::system::ports()).map(drop);
+        let error = error.expect_err("it has TLS");
+        assert!(error.to_string().contains("leave out --plain-http"), "{error}");
         let error = prepare(folder.path(), Some(41_300), None).expect_err("another port");
         assert!(error.to_string().contains("first port is 41200"), "{error}");
         let error = prepare(folder.path(), None, Some(DevSeal::Static)).expect_err("another seal");

@@ -12,8 +12,9 @@ use crate::files::write_private;
 pub struct Ready {
     /// Of conclaved.
     pub version: String,
-    /// PEM of the CA that signed the public listeners.
-    pub ca_file: PathBuf,
+    /// PEM of the CA that signed the public listeners; none where they are without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// The first token.
     pub root_token: String,
     /// Hex.
@@ -77,7 +78,11 @@ impl Ready {
                 node.name, node.id, node.api_addr, node.cluster_addr, node.pid
             );
         }
-        println!("\nCA file:    {}", self.ca_file.display());
+        println!();
+        match &self.ca_file {
+            Some(file) => println!("CA file:    {}", file.display()),
+            None => println!("CA file:    none, the nodes are without TLS: on this machine only"),
+        }
         for (i, key) in self.unseal_keys.iter().enumerate() {
             println!("Unseal Key {}: {key}", i + 1);
         }
@@ -85,14 +90,17 @@ impl Ready {
         println!("\nPaste into a shell:\n");
         let addresses: Vec<_> = self.nodes.iter().map(|node| node.api_addr.as_str()).collect();
         println!("  export CONCLAVE_ADDR={}", addresses.join(","));
-        println!("  export CONCLAVE_CACERT={}", self.ca_file.display());
+        if let Some(file) = &self.ca_file {
+            println!("  export CONCLAVE_CACERT={}", file.display());
+        }
         println!("  export CONCLAVE_TOKEN={}", self.root_token);
         println!("  conclave status\n");
         println!("For Vault's own tools:\n");
+        let ca = self.ca_file.as_ref().map(|file| format!(" VAULT_CACERT={}", file.display()));
         println!(
-            "  export VAULT_ADDR={} VAULT_CACERT={} VAULT_TOKEN={}",
+            "  export VAULT_ADDR={}{} VAULT_TOKEN={}",
             addresses[0],
-            self.ca_file.display(),
+            ca.unwrap_or_default(),
             self.root_token
         );
         println!("\nCtrl-C ends all of it.");

@@ -10,7 +10,7 @@ use conclave_raft::{AddMember, Target};
 
 use super::init::{CA_CERTIFICATE, CA_KEY};
 use super::{Node, Running};
-use crate::peer::VerifiedJoin;
+use crate::peer::{SEAL_ANSWER_ID, VerifiedJoin};
 use crate::tls::ClusterCa;
 
 impl Node {
@@ -25,8 +25,9 @@ impl Node {
         let (running, core) = phase.serving()?;
         let _admission = Admission::begin(self.me(), &applicant.request().name)?;
         let old = self.dead_holder_of(running, &applicant.request().name).await?;
-        if !applicant.request().token_id.is_empty() {
-            core.consume_join_token(&applicant.request().token_id).await?;
+        let token_id = &applicant.request().token_id;
+        if !token_id.is_empty() && token_id != SEAL_ANSWER_ID {
+            core.consume_join_token(token_id).await?;
         }
         if let Some(old) = old {
             running.raft.remove_member(old).await.map_err(from_membership)?;
@@ -40,7 +41,7 @@ impl Node {
             api_addr: applicant.request().api_addr.clone(),
             spki_pin: applicant.pin().as_bytes().to_vec().into(),
             voter_wanted: !applicant.request().non_voter,
-            approved: !applicant.request().token_id.is_empty(),
+            approved: !token_id.is_empty(),
         };
         let (name, voter) = (member.name.clone(), member.voter_wanted);
         let add = AddMember { member: member.clone(), voter };

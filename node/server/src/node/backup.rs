@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use conclave_barrier::Route;
-use conclave_core::{Admitted, Core, Error, ErrorCode, Request, Response};
+use conclave_core::{Core, Error, ErrorCode, Request, Response};
 use conclave_gateway::SnapshotBytes;
 use conclave_ports::Ports;
 use conclave_proto::v1;
@@ -22,13 +22,14 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
 use prost::Message as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tonic::Status;
 
 use super::dispatch::{leader_of, no_leader};
 use super::forward::{open_reply, open_request, outcome_unknown, seal_reply, seal_request};
 use super::init::{CA_CERTIFICATE, CA_KEY};
 use super::peers::member_name;
+use super::stream_end::StreamEnd;
 use super::{Node, Running};
 use crate::backup::{
     About, BackupError, BackupKey, BackupWriter, PublicKey, Spool, Verified, verify,
@@ -65,34 +66,65 @@ impl Node {
     pub(super) async fn save_backup(&self, request: Request) -> Result<SnapshotBytes, Error> {
         let phase = self.phase();
         let (running, core) = phase.serving()?;
+        let mut end = self.begin_stream(core, Arc::new(request)).await?;
+        let revision = end.revision();
+        let (writer, turn) = match self.begin_save(running, core, revision).await {
+            Ok(begun) => begun,
+            Err(error) => return Err(end.fail(error).await),
+        };
+        let pieces =
+            stream::unfold((Some(writer), end, turn), |(writer, mut end, turn)| async move {
+                let mut writer = writer?;
+                let made = blocking(move || writer.next_piece().map(|piece| (piece, writer))).await;
+                let failed = match made {
+                    Ok((Some(piece), writer)) => {
+                        return Some((Ok(piece), (Some(writer), end, turn)));
+                    }
+                    // Without the record of its end it must not look whole.
+                    Ok((None, _)) => {
+                        io::Error::other(end.reach(Ok(Response::empty())).await.err()?)
+                    }
+                    Err(error) => {
+                        let told = Error::new(ErrorCode::Unavailable, "the backup broke off");
+                        let _ = end.fail(told).await;
+                        error
+                    }
+                };
+                Some((Err(failed), (None, end, turn)))
+            });
+        Ok(pieces.boxed())
+    }
+
+    /// Lets the caller of a route that streams in.
+    async fn begin_stream(&self, core: &Core, request: Arc<Request>) -> Result<StreamEnd, Error> {
         let admitted = core.admit(&request).await?;
+        Ok(StreamEnd::new(admitted, request, self.ports.clone()))
+    }
+
+    async fn begin_save(
+        &self,
+        running: &Running,
+        core: &Core,
+        revision: u64,
+    ) -> Result<(BackupWriter, OwnedSemaphorePermit), Error> {
         let turn = Arc::clone(&self.backups.saves).try_acquire_owned().map_err(|_| {
             Error::new(ErrorCode::Busy, "enough backups are being read from this node; try again")
         })?;
-        let writer = self.begin_backup(running, core, admitted).await?;
-        let pieces = stream::unfold((Some(writer), turn), |(writer, turn)| async move {
-            let mut writer = writer?;
-            let made = blocking(move || writer.next_piece().map(|piece| (piece, writer))).await;
-            match made {
-                Ok((piece, writer)) => piece.map(|piece| (Ok(piece), (Some(writer), turn))),
-                Err(error) => Some((Err(error), (None, turn))),
-            }
-        });
-        Ok(pieces.boxed())
+        Ok((self.begin_backup(running, core, revision).await?, turn))
     }
 
     async fn begin_backup(
         &self,
         running: &Running,
         core: &Core,
-        admitted: Admitted,
+        revision: u64,
     ) -> Result<BackupWriter, Error> {
         let seed = core.cluster_secret(BACKUP_SEED)?;
         let key = seed.as_deref().and_then(|seed| BackupKey::from_seed(seed));
         let key = key.ok_or_else(|| Error::internal("the cluster has no key for its backups"))?;
         let state = running.state.clone();
         self.require_free_bytes(state.engine_bytes())?;
-        debug_assert!(state.applied_id().is_some_and(|id| id.index >= admitted.revision()));
+        debug_assert!(state.applied_id().is_some_and(|id| id.index >= revision));
         let about = About {
             cluster_id: running.cluster_id,
             cluster_name: self.seal_record(running)?.cluster_name,
@@ -116,21 +148,37 @@ impl Node {
     ) -> Result<Response, Error> {
         let phase = self.phase();
         let (running, core) = phase.serving()?;
-        let admitted = core.admit(&request).await?;
+        let mut end = self.begin_stream(core, Arc::new(request)).await?;
+        let restored = self.restore_anywhere(running, core, end.request(), force, bytes).await;
+        end.reach(restored).await
+    }
+
+    async fn restore_anywhere(
+        &self,
+        running: &Arc<Running>,
+        core: &Core,
+        request: &Request,
+        force: bool,
+        bytes: SnapshotBytes,
+    ) -> Result<Response, Error> {
         if running.raft.status().is_leader {
-            return self.restore_here(running, core, admitted, force, bytes).await;
+            return self.restore_here(running, core, force, bytes).await;
         }
         let leader = leader_of(running).ok_or_else(no_leader)?;
         let sealer = core.barrier().peer_sealer();
         let route = Route { from: running.node_id, to: leader.node_id };
-        let (message, id) = seal_request(sealer, route, &request)?;
+        let (message, id) = seal_request(sealer, route, request)?;
         // A backup that breaks off ends early on the other side too, where it is then not whole.
         let bytes = bytes.take_while(|part| std::future::ready(part.is_ok()));
         let bytes = bytes.filter_map(|part| std::future::ready(part.ok()));
         let small = bytes.flat_map(|part| stream::iter(split(part))).boxed();
         match self.transport.restore(&leader, message, small).await {
             Ok(reply) => open_reply(sealer, route.back(), id, &reply),
-            Err(error @ (ForwardError::NotSent { .. } | ForwardError::Refused { .. })) => {
+            Err(
+                error @ (ForwardError::NotSent { .. }
+                | ForwardError::Refused { .. }
+                | ForwardError::Stranger { .. }),
+            ) => {
                 tracing::debug!(%error, "a restore was not forwarded");
                 Err(no_leader())
             }
@@ -160,10 +208,11 @@ impl Node {
         let served = match request {
             Ok(mut request) => {
                 request.forwarded_from = member_name(running, route.from);
-                match core.admit(&request).await {
-                    Ok(admitted) => {
-                        let force = request.path.ends_with(FORCE_SUFFIX);
-                        self.restore_here(running, core, admitted, force, bytes).await
+                let force = request.path.ends_with(FORCE_SUFFIX);
+                match self.begin_stream(core, Arc::new(request)).await {
+                    Ok(mut end) => {
+                        let restored = self.restore_here(running, core, force, bytes).await;
+                        end.reach(restored).await
                     }
                     Err(error) => Err(error),
                 }
@@ -179,7 +228,6 @@ impl Node {
         &self,
         running: &Arc<Running>,
         core: &Core,
-        _admitted: Admitted,
         force: bool,
         bytes: SnapshotBytes,
     ) -> Result<Response, Error> {

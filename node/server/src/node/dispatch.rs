@@ -86,7 +86,11 @@ impl Node {
 
     async fn dispatch_write(&self, request: Request) -> Result<Response, Error> {
         let (began, limit) = (self.ports.clock.monotonic(), request.time_limit);
-        let deadline = began + LEADER_WAIT_MAX.min(limit);
+        let waits_until = |error: &Error| match error.code {
+            ErrorCode::NoLeader => Some(began + LEADER_WAIT_MAX.min(limit)),
+            ErrorCode::Quarantined => Some(began + STRANGER_WAIT_MAX.min(limit)),
+            _ => None,
+        };
         let mut request = request;
         loop {
             let phase = self.phase();
@@ -103,17 +107,13 @@ impl Node {
             };
             let attempt = self.while_unsealed(core, serve).await;
             let attempt = attempt.unwrap_or_else(|| Err(outcome_unknown()));
-            match attempt {
-                Err(error) if error.code == ErrorCode::NoLeader => {
-                    let now = self.ports.clock.monotonic();
-                    if now >= deadline {
-                        return Err(error);
-                    }
-                    request.time_limit = limit.saturating_sub(now - began).max(LEADER_POLL);
-                    let _ = self.ports.within(LEADER_POLL, running.raft.changed()).await;
-                }
-                answered => return answered,
+            let deadline = attempt.as_ref().err().and_then(waits_until);
+            let now = self.ports.clock.monotonic();
+            if deadline.is_none_or(|deadline| now >= deadline) {
+                return attempt;
             }
+            request.time_limit = limit.saturating_sub(now - began).max(LEADER_POLL);
+            let _ = self.ports.within(LEADER_POLL, running.raft.changed()).await;
         }
     }
 
@@ -133,6 +133,10 @@ impl Node {
             Err(error @ (ForwardError::NotSent { .. } | ForwardError::Refused { .. })) => {
                 tracing::debug!(%error, "a request was not forwarded");
                 Err(no_leader())
+            }
+            Err(error @ ForwardError::Stranger { .. }) => {
+                tracing::debug!(%error, "a request was not forwarded");
+                Err(no_member())
             }
             Err(error @ ForwardError::Lost { .. }) => {
                 tracing::debug!(%error, "a forwarded request has no answer");
@@ -171,7 +175,18 @@ pub(super) fn no_leader() -> Error {
     )
 }
 
+/// A node that was removed while it runs is left by its clients at once, instead of holding every
+/// write that they send it until there is a leader that knows it.
+fn no_member() -> Error {
+    Error::new(
+        ErrorCode::Quarantined,
+        "the leader does not count this node among the members: it was removed, or was let in a moment ago; nothing was executed: ask another node",
+    )
+}
+
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// A leader that is new may not have applied yet that this node was let in.
+const STRANGER_WAIT_MAX: Duration = Duration::from_millis(200);
 const LEADER_POLL: Duration = Duration::from_millis(50);
 /// For requests under way when a node is sealed, the one that seals it among them.
 const SEAL_GRACE: Duration = Duration::from_secs(1);

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_barrier::{EnvelopeError, EnvelopeId, PeerSealer, Route};
+use conclave_core::audit::Head;
 use conclave_core::{
-    Error, ErrorCode, Idempotency, Operation, ReadLevel, Request, Response, Token,
+    AuditHead, Error, ErrorCode, Idempotency, IdempotencyKey, Operation, ReadLevel, Request,
+    RequestNumber, Response, Token,
 };
 use conclave_gateway::{from_wire_code, wire_code};
 use conclave_proto::v1;
@@ -40,6 +42,36 @@ pub(super) fn seal_request(
     Ok((v1::ForwardRequest { from: route.from, sealed }, id))
 }
 
+/// Seals where this node's audit logs are, for the leader.
+///
+/// # Errors
+/// As for a request. Nothing was sent.
+pub(super) fn seal_heads(
+    sealer: &PeerSealer,
+    route: Route,
+    heads: &[AuditHead],
+) -> Result<(v1::ForwardRequest, EnvelopeId), Error> {
+    let heads = heads.iter().map(|known| v1::AuditHead {
+        device_id: known.device.to_vec().into(),
+        path: known.path.clone(),
+        seq: known.head.seq,
+        hash: known.head.hash.to_vec().into(),
+    });
+    let heads = v1::AuditHeads { heads: heads.collect() };
+    let message = v1::ForwardedRequest { audit_heads: Some(heads), ..Default::default() };
+    let sealed = sealer.seal_request(route, &message.encode_to_vec());
+    let (sealed, id) = sealed.map_err(|error| Error::internal(error.to_string()))?;
+    Ok((v1::ForwardRequest { from: route.from, sealed }, id))
+}
+
+/// What a member hands to the leader.
+pub(super) enum Forwarded {
+    /// A client's request.
+    Request(Box<Request>),
+    /// Where the member's own audit logs are.
+    AuditHeads(Vec<AuditHead>),
+}
+
 /// A request that a peer sealed, and what its reply must be bound to. The request itself may still
 /// be one that this version does not understand.
 ///
@@ -50,11 +82,44 @@ pub(super) fn open_request(
     route: Route,
     sealed: &[u8],
 ) -> Result<(Result<Request, Error>, EnvelopeId), EnvelopeError> {
-    let (plaintext, id) = sealer.open_request(route, sealed)?;
-    let request = v1::ForwardedRequest::decode(plaintext.as_slice())
-        .map_err(|_| Error::invalid("a forwarded request cannot be read; upgrade this node"))
-        .and_then(from_wire);
+    let (forwarded, id) = open_forwarded(sealer, route, sealed)?;
+    let request = forwarded.and_then(|forwarded| match forwarded {
+        Forwarded::Request(request) => Ok(*request),
+        Forwarded::AuditHeads(_) => Err(unreadable()),
+    });
     Ok((request, id))
+}
+
+/// The same of whatever a member may send.
+///
+/// # Errors
+/// Where it does not open. Nothing may be executed.
+pub(super) fn open_forwarded(
+    sealer: &PeerSealer,
+    route: Route,
+    sealed: &[u8],
+) -> Result<(Result<Forwarded, Error>, EnvelopeId), EnvelopeError> {
+    let (plaintext, id) = sealer.open_request(route, sealed)?;
+    let forwarded = v1::ForwardedRequest::decode(plaintext.as_slice())
+        .map_err(|_| unreadable())
+        .and_then(|mut message| match message.audit_heads.take() {
+            Some(heads) => from_wire_heads(heads).map(Forwarded::AuditHeads),
+            None => from_wire(message).map(|request| Forwarded::Request(Box::new(request))),
+        });
+    Ok((forwarded, id))
+}
+
+fn from_wire_heads(message: v1::AuditHeads) -> Result<Vec<AuditHead>, Error> {
+    let heads = message.heads.into_iter().map(|head| {
+        let device = head.device_id.as_ref().try_into().map_err(|_| unreadable())?;
+        let hash = head.hash.as_ref().try_into().map_err(|_| unreadable())?;
+        Ok(AuditHead { device, path: head.path, head: Head { seq: head.seq, hash } })
+    });
+    heads.collect()
+}
+
+fn unreadable() -> Error {
+    Error::invalid("a forwarded request cannot be read; upgrade this node")
 }
 
 /// Seals the answer to the request of this id.
@@ -112,11 +177,7 @@ fn into_wire(request: &Request) -> v1::ForwardedRequest {
         query: request.query.clone().into_iter().collect(),
         client_addr: request.client.map(|addr| addr.to_string()).unwrap_or_default(),
         request_id: request.id.clone(),
-        idempotency: request.idempotency.as_ref().map(|tag| v1::RequestTag {
-            session: tag.session.clone(),
-            sequence: tag.sequence,
-            low_water: tag.low_water,
-        }),
+        idempotency: request.idempotency.as_ref().map(into_wire_tag),
         deadline_ms: u64::try_from(request.time_limit.as_millis()).unwrap_or(u64::MAX),
         read_level: match request.read_level {
             ReadLevel::Linearizable => None,
@@ -124,7 +185,36 @@ fn into_wire(request: &Request) -> v1::ForwardedRequest {
             ReadLevel::Stale => Some(WireReadLevel::Stale(true)),
         },
         headers: into_wire_headers(&request.headers),
+        audit_heads: None,
+        idempotency_key: match &request.idempotency {
+            Some(Idempotency::Keyed(key)) => key.as_str().to_owned(),
+            Some(Idempotency::Numbered(_)) | None => String::new(),
+        },
     }
+}
+
+fn into_wire_tag(idempotency: &Idempotency) -> v1::RequestTag {
+    match idempotency {
+        Idempotency::Numbered(RequestNumber { session, sequence, low_water }) => {
+            v1::RequestTag { session: session.clone(), sequence: *sequence, low_water: *low_water }
+        }
+        Idempotency::Keyed(_) => v1::RequestTag::default(),
+    }
+}
+
+fn from_wire_idempotency(
+    tag: Option<v1::RequestTag>,
+    key: &str,
+) -> Result<Option<Idempotency>, Error> {
+    if !key.is_empty() {
+        return IdempotencyKey::new(key).map(|key| Some(Idempotency::Keyed(key)));
+    }
+    let number = tag.map(|v1::RequestTag { session, sequence, low_water }| RequestNumber {
+        session,
+        sequence,
+        low_water,
+    });
+    Ok(number.map(Idempotency::Numbered))
 }
 
 /// The request as the leader serves it.
@@ -153,11 +243,7 @@ fn from_wire(message: v1::ForwardedRequest) -> Result<Request, Error> {
         client: message.client_addr.parse().ok(),
         headers: from_wire_headers(message.headers),
         forwarded_from: String::new(),
-        idempotency: message.idempotency.map(|tag| Idempotency {
-            session: tag.session,
-            sequence: tag.sequence,
-            low_water: tag.low_water,
-        }),
+        idempotency: from_wire_idempotency(message.idempotency, &message.idempotency_key)?,
         read_level: match message.read_level {
             Some(WireReadLevel::AtRevision(revision)) => ReadLevel::AtRevision(revision),
             Some(WireReadLevel::Stale(true)) => ReadLevel::Stale,

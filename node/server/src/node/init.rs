@@ -10,8 +10,10 @@ use conclave_gateway::{InitRequest, InitResponse};
 use conclave_proto::v1;
 use conclave_seal::{SealConfig, Share, make_shamir, static_recipient};
 use conclave_store::identity::Identity;
+use serde_json::json;
 
 use super::backup::BACKUP_SEED;
+use super::ceremony_log::{fields, init_fields};
 use super::phase::Phase;
 use super::seal::{from_barrier, from_disk_error};
 use super::{Node, Running};
@@ -19,8 +21,16 @@ use crate::backup::BackupKey;
 use crate::tls::{ClusterCa, TlsError};
 
 impl Node {
-    /// Makes a cluster of this one node: identity, consensus, barrier, core, certificate authority.
+    /// Makes a cluster of this one node. Its records begin the logs that the configuration names.
     pub(super) async fn initialise(&self, request: InitRequest) -> Result<InitResponse, Error> {
+        let trail = self.begin_ceremony("sys/init", init_fields(&request)).await?;
+        let made = self.make_cluster(request).await;
+        trail.end(made.as_ref().map(|made| fields(json!({"keys": made.keys.len()})))).await;
+        made
+    }
+
+    /// Identity, consensus, barrier, core, certificate authority.
+    async fn make_cluster(&self, request: InitRequest) -> Result<InitResponse, Error> {
         self.greeted().await;
         // Begun late, it would end after its caller had gone, and nobody would have the keys.
         let waiting = self.ports.within(INIT_WAIT_MAX, self.transition.lock());

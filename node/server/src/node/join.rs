@@ -7,29 +7,48 @@ use conclave_core::{Error, ErrorCode};
 use conclave_gateway::JoinRequest;
 use conclave_proto::v1;
 use conclave_store::identity::Identity;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::Node;
+use super::ceremony_log::{fields, join_fields};
 use super::phase::Phase;
 use super::seal::from_disk_error;
 use crate::commands::rejoin::TOKEN_FILE;
 use crate::peer::{JoinError, JoinParams, JoinToken, Standing, join, standing_of};
 
 /// Where to join and what proves that this node may.
-struct Invitation {
-    addresses: Vec<String>,
-    token_id: Vec<u8>,
-    secret: Zeroizing<Vec<u8>>,
+pub(super) struct Invitation {
+    pub(super) addresses: Vec<String>,
+    pub(super) token_id: Vec<u8>,
+    pub(super) secret: Zeroizing<Vec<u8>>,
 }
 
 impl Node {
-    /// Joins by the token of `request`, or by the join secret of the configuration.
+    /// Joins as a client asks for it.
+    pub(super) async fn join_by_request(&self, request: JoinRequest) -> Result<(), Error> {
+        let trail = self.begin_ceremony("sys/storage/raft/join", join_fields(&request)).await?;
+        let joined = self.join_cluster(request).await;
+        trail.end(joined.as_ref().map(|()| fields(json!({"joined": true})))).await;
+        joined
+    }
+
+    /// Joins by the token of `request`, or by the join secret of the configuration; without either,
+    /// learns what seals the cluster, and joins once this node was unsealed.
     pub(super) async fn join_cluster(&self, request: JoinRequest) -> Result<(), Error> {
         let _one = self.transition.lock().await;
         if !matches!(self.phase(), Phase::Alone) {
             return Err(Error::invalid(
                 "this node belongs to a cluster already; to move it, remove it there and wipe its data directory",
             ));
+        }
+        if request.token.is_none() && self.join_secret.is_none() {
+            // Where the configuration says whose seal it is, no caller without a token says otherwise.
+            let addresses = match self.config.storage.retry_join.is_empty() {
+                true => self.addresses_of(&request),
+                false => self.retry_join_addresses(),
+            };
+            return self.be_invited_by(addresses, request.non_voter).await;
         }
         let invitation = self.invitation(&request)?;
         let mut last = Error::invalid("no address of a member is known; name one in the request");
@@ -69,12 +88,20 @@ impl Node {
     /// Keeps trying the configured peers until this node belongs to a cluster.
     pub(super) async fn join_configured_peers(&self) {
         self.join_by_left_token().await;
-        if self.config.storage.retry_join.is_empty() || self.join_secret.is_none() {
+        if self.config.storage.retry_join.is_empty() {
+            return;
+        }
+        if self.join_secret.is_none() {
+            self.wait_for_the_seal().await;
             return;
         }
         let mut report_at = self.ports.clock.monotonic() + REPORT_INTERVAL;
         while matches!(self.phase(), Phase::Alone) && self.identities.load().is_none() {
-            if let Err(error) = self.join_cluster(JoinRequest::default()).await {
+            let request = JoinRequest {
+                non_voter: self.config.storage.join_as_non_voter,
+                ..JoinRequest::default()
+            };
+            if let Err(error) = self.join_cluster(request).await {
                 let now = self.ports.clock.monotonic();
                 if now < report_at {
                     tracing::debug!(%error, "not joined yet");
@@ -89,6 +116,11 @@ impl Node {
 
     /// Two clusters must not grow where one was meant.
     pub(super) async fn refuse_if_a_peer_is_initialised(&self) -> Result<(), Error> {
+        if let Some(name) = self.cluster_waited_for() {
+            return Err(Error::invalid(format!(
+                "this node is to join the cluster {name}: unseal it with that cluster's shares, or start it again without retry_join to initialise another"
+            )));
+        }
         for address in self.retry_join_addresses() {
             match standing_of(&self.tls, &self.ports, &address).await {
                 Standing::Alone => {}
@@ -107,7 +139,7 @@ impl Node {
         Ok(())
     }
 
-    fn retry_join_addresses(&self) -> Vec<String> {
+    pub(super) fn retry_join_addresses(&self) -> Vec<String> {
         let peers = &self.config.storage.retry_join;
         peers.iter().map(|peer| peer.leader_cluster_addr.to_string()).collect()
     }
@@ -121,19 +153,24 @@ impl Node {
             };
             return Ok(Invitation { addresses, token_id: token.id, secret: token.secret });
         }
-        let Some(secret) = &self.join_secret else {
-            return Err(Error::invalid(
-                "give a join token (`conclave operator join-token` on a member makes one), or configure join_secret_file",
-            ));
-        };
-        let addresses = match &request.leader_cluster_addr {
-            Some(address) => vec![address.clone()],
-            None => self.retry_join_addresses(),
-        };
-        Ok(Invitation { addresses, token_id: Vec::new(), secret: secret.clone() })
+        let secret = self.join_secret.clone().ok_or_else(|| Error::internal("no join secret"))?;
+        Ok(Invitation { addresses: self.addresses_of(request), token_id: Vec::new(), secret })
     }
 
-    fn join_params(&self, address: &str, invitation: &Invitation, non_voter: bool) -> JoinParams {
+    /// Whom to ask where no token says so.
+    fn addresses_of(&self, request: &JoinRequest) -> Vec<String> {
+        match &request.leader_cluster_addr {
+            Some(address) => vec![address.clone()],
+            None => self.retry_join_addresses(),
+        }
+    }
+
+    pub(super) fn join_params(
+        &self,
+        address: &str,
+        invitation: &Invitation,
+        non_voter: bool,
+    ) -> JoinParams {
         JoinParams {
             identity: self.tls.clone(),
             ports: self.ports.clone(),
@@ -147,7 +184,8 @@ impl Node {
         }
     }
 
-    async fn become_member(&self, reply: v1::JoinReply) -> Result<(), Error> {
+    /// Keeps what the cluster answered and begins to take part. The caller holds the transition lock.
+    pub(super) async fn become_member(&self, reply: v1::JoinReply) -> Result<(), Error> {
         let cluster_id: [u8; 16] = reply.cluster_id.as_ref().try_into().map_err(|_| {
             Error::internal("the cluster answered the join with a malformed cluster id")
         })?;
@@ -161,6 +199,7 @@ impl Node {
         self.identities.save(&identity).map_err(from_disk_error)?;
         let running = self.start_new(identity).await.map_err(|e| self.end_for(&e))?;
         self.set_phase(Phase::Sealed(running));
+        self.forget_invitation();
         tracing::info!(node_id = reply.node_id, "this node has joined a cluster");
         Ok(())
     }

@@ -7,7 +7,9 @@
 //! ended, every key; so nothing here asks "is it sealed?" before using one.
 
 mod admit;
+mod anchors;
 mod backup;
+mod ceremony_log;
 mod dispatch;
 mod files;
 mod forward;
@@ -15,6 +17,7 @@ mod greeting;
 mod halt;
 mod init;
 mod join;
+mod join_by_seal;
 mod key_ceremonies;
 mod opened;
 mod operator;
@@ -26,6 +29,7 @@ mod running;
 mod seal;
 mod service;
 mod space;
+mod stream_end;
 mod threads;
 mod watch;
 
@@ -86,6 +90,8 @@ pub struct Node {
     ceremony: Mutex<Ceremony>,
     /// Of the holders of shares, while this node leads.
     attempts: Mutex<Attempts>,
+    /// The cluster that this node, while it is alone, joins once its seal answers.
+    sealed_invitation: Mutex<Option<join_by_seal::SealedInvitation>>,
     /// The members that the cluster named when this node joined, until the log says.
     known_members: ArcSwap<Vec<v1::Member>>,
     /// Who was given the root key.
@@ -142,7 +148,11 @@ impl Node {
         let ceremony = Mutex::new(Ceremony::new(ports.rng.clone()));
         let attempts = Mutex::new(Attempts::new(ports.rng.clone()));
         let process_id = ports.random();
-        let audit = Arc::new(AuditDevices::new(config.audit.clone(), ports.clone()));
+        let audit = Arc::new(AuditDevices::new(
+            config.audit.clone(),
+            config.storage.node_name.as_str().to_owned(),
+            ports.clone(),
+        ));
         let node = Arc::new_cyclic(|this| Self {
             config,
             seal,
@@ -164,6 +174,7 @@ impl Node {
             phases,
             ceremony,
             attempts,
+            sealed_invitation: Mutex::default(),
             known_members: ArcSwap::default(),
             peer_unseals: Mutex::default(),
             unseal_key: Mutex::default(),
@@ -231,6 +242,8 @@ impl Node {
     pub async fn close(&self) {
         // Nothing must start while this ends; whoever holds the lock for long has started already.
         let _one = self.ports.within(CLOSE_WAIT_MAX, self.transition.lock()).await;
+        self.audit.close().await;
+        self.anchor_last().await;
         match self.phase() {
             Phase::Alone | Phase::Out(_) | Phase::Halted(_) => {}
             Phase::Greeting(opened) => {
@@ -239,7 +252,6 @@ impl Node {
             }
             Phase::Sealed(running) | Phase::Unsealed(running, _) => running.stop().await,
         }
-        self.audit.close().await;
     }
 
     /// Opens the audit logs anew: for rotation.

@@ -13,7 +13,7 @@ use conclave_store::identity::{Identity, IdentityStore};
 use conclave_store::log::{Log, LogConfig, LogWriter};
 use conclave_store::seen::SeenStore;
 use conclave_store::snapshot::SnapshotStore;
-use conclave_store::state::{self, State, StateConfig};
+use conclave_store::state::{self, State, StateConfig, StateError};
 
 use super::space::Space;
 use super::threads::{Damaged, Threads, Work};
@@ -50,6 +50,7 @@ pub(super) struct Opened {
     transport: Arc<dyn PeerTransport>,
     ports: Ports,
     threads: Threads,
+    damage: Damaged,
 }
 
 impl Opened {
@@ -80,7 +81,7 @@ impl Opened {
             clock: parts.ports.clock.clone(),
             space: parts.space,
             scrub_bytes_per_s: parts.storage.scrub_bytes_per_s,
-            damaged: parts.damage,
+            damaged: parts.damage.clone(),
         })?;
         let config = raft_config(&parts.identity, parts.timing, parts.storage);
         let (transport, ports) = (parts.transport, parts.ports);
@@ -109,6 +110,7 @@ impl Opened {
             transport,
             ports,
             threads,
+            damage: parts.damage,
         }))
     }
 
@@ -132,12 +134,17 @@ impl Opened {
     }
 
     /// Ends everything that writes; the state is marked clean last. Consensus has ended, or never
-    /// began.
+    /// began: perhaps because the state could not be read, and the next start is not to meet the
+    /// same again.
     pub(super) fn close(&self) {
         self.log.close();
         self.threads.stop();
-        if let Err(error) = self.state.close() {
-            tracing::warn!(%error, "the state was not closed cleanly; the next start checks it");
+        match self.state.close() {
+            Ok(()) => {}
+            Err(error @ StateError::Damaged(_)) => (self.damage)(error.to_string()),
+            Err(error) => {
+                tracing::warn!(%error, "the state was not closed cleanly; the next start checks it");
+            }
         }
         if let Err(error) = self.seen.save() {
             tracing::warn!(%error, "what was seen of the peers was not saved");

@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
-use conclave_barrier::{RootKey, Route};
-use conclave_core::{Error, ErrorCode};
+use conclave_barrier::{RootKey, Route, SealRecord};
+use conclave_core::{Core, Error, ErrorCode, Response};
 use conclave_memory::SecretKey;
 use conclave_proto::v1;
 use conclave_raft::{Raft, SnapshotParts};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use serde_json::json;
 use tonic::Status;
 use zeroize::Zeroizing;
 
+use super::ceremony_log::fields;
 use super::dispatch::leader_of;
-use super::forward::{open_request, outcome_unknown, seal_reply};
+use super::forward::{Forwarded, open_forwarded, outcome_unknown, seal_reply};
+use super::phase::Phase;
 use super::{Node, Running};
 use crate::peer::{
-    JoinRefusal, PeerDirectory, PeerHandler, UnsealKey, UnsealPlace, VerifiedJoin, seal_root_key,
+    JoinRefusal, PeerDirectory, PeerHandler, SEAL_ANSWER_ID, UnsealKey, UnsealPlace, VerifiedJoin,
+    derive_seal_answer, seal_root_key,
 };
 use crate::tls::SpkiPin;
 
@@ -98,6 +102,17 @@ impl PeerHandler for Node {
         })
     }
 
+    fn show_seal(&self) -> Result<SealRecord, JoinRefusal> {
+        let phase = self.phase();
+        let Some(running) = phase.running() else {
+            return match phase {
+                Phase::Alone => Err(JoinRefusal::Refused("it belongs to no cluster".into())),
+                _ => Err(JoinRefusal::NotReady("it takes no part in its cluster".into())),
+            };
+        };
+        self.seal_record(running).map_err(|error| JoinRefusal::NotReady(error.to_string()))
+    }
+
     fn join_secret<'a>(
         &'a self,
         token_id: &'a [u8],
@@ -118,12 +133,16 @@ impl PeerHandler for Node {
             if token_id.is_empty() {
                 return self.join_secret.clone().ok_or(JoinRefusal::UnknownToken);
             }
+            if token_id == SEAL_ANSWER_ID {
+                let root_key = core.barrier().root_key();
+                return Ok(derive_seal_answer(root_key, &running.cluster_id));
+            }
             core.join_token_secret(token_id).await.map_err(|_| JoinRefusal::UnknownToken)
         })
     }
 
     fn admit(&self, join: VerifiedJoin) -> BoxFuture<'_, Result<v1::JoinReply, JoinRefusal>> {
-        Box::pin(async move { self.admit_node(join).await.map_err(into_refusal) })
+        Box::pin(async move { self.admit_logged(join).await.map_err(into_refusal) })
     }
 }
 
@@ -142,14 +161,18 @@ impl Node {
             phase.serving().map_err(|error| Status::unavailable(error.to_string()))?;
         let sealer = core.barrier().peer_sealer();
         let route = Route { from: request.from, to: running.node_id };
-        let (request, id) = open_request(sealer, route, &request.sealed)
+        let (request, id) = open_forwarded(sealer, route, &request.sealed)
             .inspect_err(|error| tracing::warn!(%error, from = route.from, "a forwarded request"))
             .map_err(|error| Status::permission_denied(error.to_string()))?;
         let served = match request {
-            Ok(mut request) => {
+            Ok(Forwarded::Request(mut request)) => {
                 request.forwarded_from = member_name(running, route.from);
                 let answer = self.while_unsealed(core, core.handle(&request)).await;
                 answer.unwrap_or_else(|| Err(outcome_unknown()))
+            }
+            Ok(Forwarded::AuditHeads(heads)) => {
+                let node = member_name(running, route.from);
+                core.anchor_audit(&node, &heads).await.map(|()| Response::empty())
             }
             Err(error) => Err(error),
         };
@@ -172,6 +195,26 @@ impl Node {
                 self.known_members.load().iter().find(|m| wanted(m)).map(|member| member.node_id)
             }
         }
+    }
+
+    /// Admits a node that proved it may join; the audit log says whom, and by what.
+    async fn admit_logged(&self, join: VerifiedJoin) -> Result<v1::JoinReply, Error> {
+        let asked = join.request();
+        let by = match asked.token_id.as_ref() {
+            b"" => "join secret",
+            SEAL_ANSWER_ID => "shares",
+            _ => "join token",
+        };
+        let said = json!({
+            "by": by, "name": asked.name, "cluster_addr": asked.cluster_addr,
+            "api_addr": asked.api_addr, "non_voter": asked.non_voter,
+        });
+        let name = asked.name.clone();
+        let trail = self.begin_ceremony_of(&name, "sys/storage/raft/join", said).await?;
+        let admitted = self.admit_node(join).await;
+        let told = |reply: &v1::JoinReply| fields(json!({"node_id": reply.node_id}));
+        trail.end(admitted.as_ref().map(told)).await;
+        admitted
     }
 
     /// Gives the root key to a member, once per boot of its, if this cluster's policy allows it.
@@ -199,7 +242,21 @@ impl Node {
         if !taker.member.approved && !self.config.peer_unseal.allow_join_secret_members {
             return Err(denied("peer unseal is for members that an operator let in by a token"));
         }
-        let place = unseal_place(running, &request, running.node_id)?;
+        let said = json!({"by": "peer unseal", "node_id": request.from});
+        let trail = self.begin_ceremony_of(&taker.member.name, "sys/unseal", said).await?;
+        let given = self.seal_root_key_for(&request, running, core);
+        trail.end(given.as_ref().map(|_| fields(json!({"given": true})))).await;
+        given
+    }
+
+    /// The root key for a member that may have it.
+    fn seal_root_key_for(
+        &self,
+        request: &v1::PeerUnsealRequest,
+        running: &Running,
+        core: &Core,
+    ) -> Result<v1::PeerUnsealReply, Error> {
+        let place = unseal_place(running, request, running.node_id)?;
         let root_key = core.barrier().root_key();
         let reply = seal_root_key(&place, &request.hpke_public_key, root_key.danger_expose())
             .map_err(|error| Error::invalid(error.to_string()))?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use anyhow::Context;
+use conclave_core::{Ceremony, CeremonyTrail, Error, Operation, WantedDevice};
 use conclave_ports::Clock as _;
 use conclave_proto::v1;
 use conclave_proto::v1::cluster_change::Kind;
@@ -23,7 +24,9 @@ use conclave_store::state::State;
 use prost::Message as _;
 use serde_json::json;
 
+use super::ceremony_log::fields;
 use super::opened::{open_log, open_state};
+use crate::audit::AuditDevices;
 use crate::config::Config;
 use crate::files::append;
 use crate::system::{SystemClock, boot_id};
@@ -113,6 +116,43 @@ impl Survivor {
     #[must_use]
     pub fn found(&self) -> &Found {
         &self.found
+    }
+
+    /// The same with a record before and after in the audit files that the node's configuration names.
+    /// They are for the auditor; what must be there is the record in the data directory, so a log that
+    /// takes nothing holds nothing up.
+    ///
+    /// # Errors
+    /// As without.
+    pub async fn take_over_logged(self, config: &Config) -> anyhow::Result<Recovery> {
+        let ports = crate::system::ports();
+        let places =
+            AuditDevices::new(config.audit.clone(), self.found.name.clone(), ports.clone());
+        let said = json!({"node": self.found.name, "epoch": self.found.epoch});
+        let ceremony = Ceremony {
+            path: "sys/recover",
+            operation: Operation::Write,
+            request: fields(said),
+            remote_address: String::new(),
+            member: String::new(),
+        };
+        let file = |wanted: &WantedDevice| wanted.kind == "file";
+        let trail = CeremonyTrail::begin_without_key(&places, file, &ports, ceremony).await;
+        if let Err(error) = &trail {
+            tracing::warn!(%error, "the audit log has no record of this recovery");
+        }
+        let recovered = self.take_over();
+        if let Ok(trail) = trail {
+            let failed = recovered.as_ref().err().map(|error| Error::internal(error.to_string()));
+            let told = match (&recovered, &failed) {
+                (Ok(made), _) => Ok(fields(json!({"epoch": made.epoch}))),
+                (Err(_), Some(error)) => Err(error),
+                (Err(_), None) => Ok(fields(json!({}))),
+            };
+            trail.end(told).await;
+        }
+        places.close().await;
+        recovered
     }
 
     /// Makes this node the whole cluster in a new epoch; durable on return. Run again, it makes

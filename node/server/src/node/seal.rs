@@ -11,15 +11,31 @@ use conclave_gateway::NodeStatus;
 use conclave_raft::Readiness;
 use conclave_seal::{SealError, auto_unseal};
 use conclave_store::identity::IdentityError;
+use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::ceremony_log::status_fields;
 use super::halt::copy_of;
 use super::phase::{Phase, halted, not_initialized, starting};
 use super::{Node, Running};
 
 impl Node {
     /// Takes one share; opens the barrier once enough are there.
+    ///
+    /// What an API enabled is not known before the barrier is open: both records are in the logs that
+    /// the configuration names.
     pub(super) async fn take_share(
+        &self,
+        share: Zeroizing<Vec<u8>>,
+        reset: bool,
+    ) -> Result<NodeStatus, Error> {
+        let trail = self.begin_ceremony("sys/unseal", json!({"reset": reset})).await?;
+        let taken = self.take_logged_share(share, reset).await;
+        trail.end(taken.as_ref().map(status_fields)).await;
+        taken
+    }
+
+    async fn take_logged_share(
         &self,
         share: Zeroizing<Vec<u8>>,
         reset: bool,
@@ -28,7 +44,7 @@ impl Node {
         self.catch_up_with_the_seal().await;
         let _one = self.transition.lock().await;
         let running = match self.phase() {
-            Phase::Alone => return Err(not_initialized()),
+            Phase::Alone => return self.answer_with(share, reset).await,
             Phase::Greeting(_) => return Err(starting()),
             Phase::Out(outside) => return Err(outside.refusal()),
             Phase::Halted(_) => return Err(halted()),
@@ -81,7 +97,9 @@ impl Node {
         if self.identities.sealed_on_purpose() {
             return;
         }
-        if let Some(root_key) = copy_of(self.kept_root_key().as_ref()) {
+        // A statement of its own: the guard must not live as long as the branch.
+        let kept = copy_of(self.kept_root_key().as_ref());
+        if let Some(root_key) = kept {
             if self.open_barrier(&running, root_key).is_ok() {
                 *self.kept_root_key() = None;
             }

@@ -40,7 +40,7 @@ impl Service for Node {
     }
 
     fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.join_cluster(request))
+        Box::pin(self.join_by_request(request))
     }
 
     fn save_snapshot(&self, request: Request) -> BoxFuture<'_, Result<SnapshotBytes, Error>> {
@@ -67,6 +67,20 @@ impl Service for Node {
         }
     }
 
+    /// A node without keys knows no rules.
+    fn allows_origin(&self, origin: &str) -> Option<bool> {
+        let Phase::Unsealed(_, core) = self.phase() else { return None };
+        let rules = core.cors();
+        rules.are_enabled().then(|| rules.allows(origin))
+    }
+
+    fn allowed_headers(&self) -> Vec<String> {
+        match self.phase() {
+            Phase::Unsealed(_, core) => core.cors().allowed_headers().to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
     fn make_request_id(&self) -> String {
         uuid::Builder::from_random_bytes(self.ports.random()).into_uuid().to_string()
     }
@@ -84,7 +98,7 @@ impl Node {
         };
         let phase = self.phase();
         match &phase {
-            Phase::Alone => {}
+            Phase::Alone => self.describe_invitation(&mut status),
             Phase::Greeting(opened) => {
                 status.initialized = true;
                 status.cluster_id = cluster_id_text(opened.cluster_id);

@@ -17,6 +17,7 @@ impl Node {
         self.ports.spawn.spawn("join", Box::pin(joining));
 
         self.spawn_greeting();
+        self.spawn_anchoring();
 
         let node = Arc::downgrade(self);
         let clock = self.ports.clock.clone();

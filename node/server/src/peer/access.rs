@@ -1,6 +1,7 @@
 //! Who may say what on the peer port.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::CertificateDer;
@@ -20,6 +21,8 @@ pub(super) struct Caller {
     /// For the log.
     pub(super) remote: SocketAddr,
     certificate: Arc<CertificateDer<'static>>,
+    /// Whether the challenge of this session was answered by the seal: it is good for one answer.
+    pub(super) seal_answered: Arc<AtomicBool>,
     /// The node id that the cluster's authority signed this certificate for, once looked at.
     signed_for: Arc<OnceLock<Option<u64>>>,
 }
@@ -52,6 +55,7 @@ impl Caller {
             exporter,
             remote,
             certificate: Arc::new(certificate.clone().into_owned()),
+            seal_answered: Arc::default(),
             signed_for: Arc::default(),
         })
     }

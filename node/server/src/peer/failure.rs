@@ -16,9 +16,17 @@ pub enum ForwardError {
         /// For the log.
         reason: String,
     },
-    /// It was not let in, or the peer cannot serve now. Nothing was executed.
+    /// The peer cannot serve now. Nothing was executed.
     #[error("node {node_id} refused: {reason}")]
     Refused {
+        /// Which.
+        node_id: u64,
+        /// For the log.
+        reason: String,
+    },
+    /// It counts this node among its members no more, or not yet. Nothing was executed.
+    #[error("node {node_id} does not know this node: {reason}")]
+    Stranger {
         /// Which.
         node_id: u64,
         /// For the log.
@@ -60,6 +68,9 @@ impl Failure {
     /// As the sender of a client's request sees it: what matters is whether it was executed.
     pub(super) fn into_forward_error(self, node_id: u64) -> ForwardError {
         match self {
+            Self::Status(status) if is_of_a_stranger(&status) => {
+                ForwardError::Stranger { node_id, reason: status.message().to_owned() }
+            }
             Self::Status(status) if is_refusal(&status) => {
                 ForwardError::Refused { node_id, reason: status.message().to_owned() }
             }
@@ -85,6 +96,11 @@ fn is_refusal(status: &Status) -> bool {
             | Code::InvalidArgument
     );
     refused && status.source().is_none()
+}
+
+/// The peer port's word for whoever is no member.
+fn is_of_a_stranger(status: &Status) -> bool {
+    status.code() == Code::PermissionDenied && status.source().is_none()
 }
 
 /// Whether TCP or TLS did not come about. tonic says so by a type of its own: whatever goes wrong

@@ -14,6 +14,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use conclave_ports::Ports;
@@ -29,6 +30,7 @@ use zeroize::Zeroizing;
 use super::access::Caller;
 use super::connect::{CONNECT_TIMEOUT, dial, single_channel};
 use super::proof::{EXPORTER_BYTES, EXPORTER_LABEL, Nonce, Session};
+use super::seal_answer::{SEAL_ANSWER_ID, into_reply};
 use super::service::caller_of;
 use super::token::TOKEN_ID_BYTES_MAX;
 use super::{JoinRefusal, PeerHandler};
@@ -66,6 +68,14 @@ pub(super) struct JoinService {
 
 #[tonic::async_trait]
 impl Join for JoinService {
+    async fn show_seal(
+        &self,
+        _request: Request<v1::ShowSealRequest>,
+    ) -> Result<Response<v1::ShowSealReply>, Status> {
+        let record = self.handler.show_seal().map_err(refusal_status)?;
+        Ok(Response::new(into_reply(record)))
+    }
+
     async fn hello(
         &self,
         request: Request<v1::JoinHello>,
@@ -88,6 +98,12 @@ impl Join for JoinService {
         let request = request.into_inner();
         let session = self.session(&caller);
         let nonce = nonce_of(&request.nonce)?;
+        if request.token_id == SEAL_ANSWER_ID && caller.seal_answered.swap(true, Ordering::Relaxed)
+        {
+            return Err(Status::unauthenticated(
+                "this challenge was answered before; ask for a new one over a new connection",
+            ));
+        }
         let secret = self.secret(&request.token_id).await?;
         let cluster_nonce = self.cluster_nonce(&session, &request.token_id, &nonce);
         if !session.node_proof_is(&request.proof, &secret, &nonce, &cluster_nonce) {
@@ -167,7 +183,8 @@ pub struct JoinParams {
     pub ports: Ports,
     /// Peer listeners to ask, in turn, as `host:port`.
     pub addresses: Vec<String>,
-    /// Of the join token; empty with the shared join secret.
+    /// Of the join token; [`SEAL_ANSWER_ID`] with the seal's answer, empty with the shared join
+    /// secret.
     pub token_id: Vec<u8>,
     /// The token's or the shared one.
     pub secret: Zeroizing<Vec<u8>>,

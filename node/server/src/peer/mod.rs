@@ -17,6 +17,7 @@ mod listener;
 mod probe;
 mod proof;
 mod recorder;
+mod seal_answer;
 mod service;
 mod token;
 mod unseal;
@@ -25,6 +26,7 @@ mod unseal;
 mod tests;
 
 use bytes::Bytes;
+use conclave_barrier::SealRecord;
 use conclave_proto::v1;
 use conclave_raft::{Raft, SnapshotParts};
 use futures::future::BoxFuture;
@@ -38,6 +40,7 @@ pub use join::{JoinError, JoinParams, VerifiedJoin, join};
 pub use listener::{PeerServer, PeerServerError};
 pub use probe::{Standing, standing_of};
 pub use recorder::FrameRecorder;
+pub use seal_answer::{SEAL_ANSWER_ID, derive_seal_answer, seal_record_of};
 pub use token::{JoinToken, read_join_secret};
 pub use unseal::{UnsealError, UnsealKey, UnsealPlace, seal_root_key};
 
@@ -93,7 +96,14 @@ pub trait PeerHandler: Send + Sync + 'static {
         request: v1::PeerUnsealRequest,
     ) -> BoxFuture<'_, Result<v1::PeerUnsealReply, Status>>;
 
-    /// The secret of a join token, or with an empty id the shared join secret. Not answering for
+    /// The seal record, for a node that is to join by the seal's answer. It is not secret.
+    ///
+    /// # Errors
+    /// A refusal: this node belongs to no cluster, or has not received its state yet.
+    fn show_seal(&self) -> Result<SealRecord, JoinRefusal>;
+
+    /// The secret of a join token, that of [`SEAL_ANSWER_ID`], or with an empty id the shared join
+    /// secret. Not answering for
     /// a token that is used up or too old is this function's business.
     fn join_secret<'a>(
         &'a self,

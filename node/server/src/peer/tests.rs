@@ -47,6 +47,9 @@ impl Consensus for Echo {
     fn read_barrier(&self) -> BoxFuture<'_, Result<v1::ReadPoint, ReadError>> {
         std::future::ready(Err(ReadError::Unavailable)).boxed()
     }
+    fn write_point(&self) -> Option<v1::ReadPoint> {
+        None
+    }
     fn status(&self) -> RaftStatus {
         RaftStatus::default()
     }
@@ -200,13 +203,16 @@ impl PeerHandler for Host {
     ) -> BoxFuture<'_, Result<v1::PeerUnsealReply, Status>> {
         std::future::ready(Err(Status::permission_denied("the policy says no"))).boxed()
     }
+    fn show_seal(&self) -> Result<conclave_barrier::SealRecord, JoinRefusal> {
+        Ok(seal_record())
+    }
     fn join_secret<'a>(
         &'a self,
         token_id: &'a [u8],
     ) -> BoxFuture<'a, Result<Zeroizing<Vec<u8>>, JoinRefusal>> {
         let answer = if let Some(leader) = &*self.leader.lock().expect("no panic") {
             Err(JoinRefusal::NotLeader(Some(leader.clone())))
-        } else if token_id.is_empty() || token_id == b"token" {
+        } else if token_id.is_empty() || token_id == b"token" || token_id == b"seal" {
             Ok(Zeroizing::new(self.secret.clone()))
         } else {
             Err(JoinRefusal::UnknownToken)
@@ -225,6 +231,21 @@ impl PeerHandler for Host {
             membership: None,
         };
         std::future::ready(Ok(reply)).boxed()
+    }
+}
+
+fn seal_record() -> conclave_barrier::SealRecord {
+    let recipient = conclave_barrier::Recipient {
+        kind: "shamir".to_owned(),
+        shares: 5,
+        threshold: 3,
+        wrapped_root_key: bytes::Bytes::from_static(b"wrapped"),
+    };
+    conclave_barrier::SealRecord {
+        cluster_id: CLUSTER,
+        cluster_name: "test".to_owned(),
+        recipients: vec![recipient],
+        revision: 7,
     }
 }
 
@@ -345,9 +366,10 @@ fn refusal(result: Result<impl Sized, PeerError>) -> String {
     }
 }
 
+/// What is said to a sender who is no member.
 fn forward_refusal(result: Result<v1::ForwardReply, ForwardError>) -> String {
     match result {
-        Err(ForwardError::Refused { reason, .. }) => reason,
+        Err(ForwardError::Stranger { reason, .. }) => reason,
         other => panic!("expected a refusal, got {other:?}"),
     }
 }

@@ -91,6 +91,15 @@ impl Node {
         Ok(())
     }
 
+    /// Lets the node end in good order.
+    #[allow(dead_code, reason = "each test file is a program of its own")]
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let told = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status()?;
+        anyhow::ensure!(told.success(), "the node was not told");
+        anyhow::ensure!(self.process.wait()?.success(), "the node ended with a failure");
+        Ok(())
+    }
+
     /// Waits until the node serves.
     pub(crate) async fn client(&self, token: &str) -> anyhow::Result<Client> {
         let client = Client::connect(self.config().with_token(token)).await?;

@@ -15,22 +15,23 @@ const LEADER_DIED: &str = "the leader died";
 
 impl Cluster {
     /// What the leader does for a machine with an empty disk: any node of its name is removed, an
-    /// index of the log becomes its id, and once it runs it is made a learner and then a voter.
+    /// index of the log becomes its id, and the cluster makes it a learner. It is answered last, so
+    /// that whoever holds an answer is known to every future leader; it is made a voter once it has
+    /// caught up. Where the answer is lost, it asks again, and the member that nobody is gives way.
     pub(crate) async fn admit(&self, machine: &Arc<Machine>) -> Result<(), String> {
         let leader = self.leader().ok_or("nobody leads")?;
         let name = machine.name();
         let allocated = leader.with(|running| allocate_id(running, name)).await;
         let node_id = allocated.unwrap_or(Err(LEADER_DIED.to_owned()))?;
+        let member = machine.member(node_id);
+        let joined = leader.with(|running| let_in(running, member)).await;
+        let joined = joined.unwrap_or(Err(LEADER_DIED.to_owned()))?;
         if machine.node_id().is_some() {
             return Err("it became a node meanwhile".to_owned());
         }
         self.world.event(format_args!("{} is admitted as {node_id}", machine.name()));
-        let applied = leader.running().and_then(|running| running.state.applied().membership);
-        machine.become_node(node_id, applied.and_then(|stored| stored.membership));
+        machine.become_node(node_id, Some(joined));
         machine.start();
-        let add = AddMember { member: machine.member(node_id), voter: true };
-        let added = leader.with(|running| async move { running.raft.add_member(add).await });
-        added.await.ok_or(LEADER_DIED)?.map_err(|error| error.to_string())?;
         self.world.count(|coverage| coverage.joins += 1);
         Ok(())
     }
@@ -178,6 +179,17 @@ async fn allocate_id(running: Arc<Running>, name: String) -> Result<u64, String>
     }
     let proposed = running.raft.propose(v1::Command::default()).await;
     proposed.map(|proposed| proposed.revision).map_err(|error| error.to_string())
+}
+
+/// Adds a member; answers with what it is told, once every future leader knows it.
+async fn let_in(running: Arc<Running>, member: v1::Member) -> Result<v1::Membership, String> {
+    let node_id = member.node_id;
+    let add = AddMember { member: member.clone(), voter: true };
+    running.raft.admit_member(add).await.map_err(|error| error.to_string())?;
+    let others = running.raft.status().members.into_iter().map(|view| view.member);
+    let mut members: Vec<_> = others.filter(|other| other.node_id != node_id).collect();
+    members.push(member);
+    Ok(v1::Membership { configs: Vec::new(), members })
 }
 
 /// Whether no change of the members is under way, as far as a node has applied.

@@ -43,6 +43,10 @@ impl Ledger for PlantedLedger {
         Box::pin(std::future::ready(Ok(point)))
     }
 
+    fn write_point(&self) -> Option<ReadPoint> {
+        self.ledger.write_point()
+    }
+
     fn commit(&self, mut batch: Batch) -> BoxFuture<'_, Result<Committed, LedgerError>> {
         if self.plant == Plant::UncheckedCondition {
             batch.conditions.clear();

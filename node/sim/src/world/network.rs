@@ -477,8 +477,19 @@ impl PeerTransport for Transport {
         async move {
             let way = network.way(from, to)?;
             network.pass(way.0, way.1).await?;
-            let Endpoint { life, greeter, .. } = network.endpoint(to)?;
-            let asked = life.run(async move { greeter.on_fetch_snapshot(&request) }).await;
+            let Endpoint { life, greeter, running, .. } = network.endpoint(to)?;
+            let asked = life.run(async move {
+                let parts = greeter.on_fetch_snapshot(&request);
+                if parts.is_err()
+                    && greeter.owes_snapshot(&request)
+                    && let Some(running) = running.get()
+                {
+                    // The member asks again.
+                    running.raft.trigger_snapshot().await;
+                }
+                parts
+            });
+            let asked = asked.await;
             let parts = asked.ok_or_else(|| unreachable(to, "it died"))??;
             network.world.count(|coverage| coverage.snapshots_fetched += 1);
             let (sender, receiver) = mpsc::channel(STREAM_ITEMS_MAX);

@@ -72,6 +72,12 @@ pub trait StateEngine: Send + Sync + 'static {
         Ok(Verified::Whole)
     }
 
+    /// Whether anything that was read since it was opened turned out not to be what was written, by
+    /// the engine's own checks. Then nothing that it holds is to be trusted at the next start.
+    fn is_corrupted(&self) -> bool {
+        false
+    }
+
     /// Forgets everything.
     ///
     /// # Errors

@@ -46,8 +46,12 @@ impl Shared {
         self.spill(Undo::is_nearly_full).map(|_| ())
     }
 
-    /// Moves everything applied and syncs, then marks the state as closed in good order.
+    /// Moves everything applied and syncs, then marks the state as closed in good order. One that
+    /// turned out to be corrupted is in none, whatever is written to it.
     pub(crate) fn close(&self) -> Result<(), StateError> {
+        if self.engine.is_corrupted() {
+            return Err(StateError::Damaged("the engine read what was never written".into()));
+        }
         let _applier = self.apply_turn();
         let mut turn = self.flush_turn();
         self.flush_in(&mut turn)?;

@@ -98,7 +98,8 @@ impl State {
     /// afterwards.**
     ///
     /// # Errors
-    /// Where the engine cannot write.
+    /// [`StateError::Damaged`] where the engine met corruption since it was opened: nothing is
+    /// marked then, and the owner sets the state aside. Else where the engine cannot write.
     pub fn close(&self) -> Result<(), StateError> {
         self.shared.close()
     }

@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::needs::{self, Need};
 use super::outcome::{self, Outcome};
 use super::{Pool, Run};
+use crate::needs::{self, Need};
 use crate::step;
 
 /// As `ops/conformance/hvac/sdist.txt` pins it.
@@ -44,10 +45,9 @@ pub(super) fn prepare(run: &Run) -> anyhow::Result<()> {
 pub(super) fn run(run: &Run, pool: &Pool) -> anyhow::Result<Vec<Outcome>> {
     let outcomes = run.folder.join("outcomes.jsonl");
     let _ = std::fs::remove_file(&outcomes);
-    let status = pytest(run, pool)?
-        .env("CONFORMANCE_OUTCOMES", &outcomes)
-        .status()
-        .context("the suite's Python cannot be started")?;
+    let mut command = pytest(run, pool)?;
+    command.env("CONFORMANCE_OUTCOMES", &outcomes);
+    let status = step::status_within(RUN_MAX, command).context("the suite")?;
     match status.code() {
         // All passed; some failed.
         Some(0 | 1) => outcome::read(&outcomes),
@@ -122,6 +122,8 @@ fn suite_folder(run: &Run) -> PathBuf {
     run.folder.join(SUITE)
 }
 
+/// It takes two minutes beside a busy machine; the plug-in bounds each test and names it.
+const RUN_MAX: Duration = Duration::from_secs(900);
 /// pytest's exit code for it.
 const NO_TESTS: i32 = 5;
 

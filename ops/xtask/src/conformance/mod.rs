@@ -8,7 +8,6 @@
 //! added.
 
 mod hvac;
-mod needs;
 mod outcome;
 mod pool;
 mod verdict;
@@ -37,7 +36,7 @@ pub(crate) struct Arguments {
 
 /// A suite that can be run.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Suite {
+pub(crate) enum Suite {
     /// The integration tests of hvac, the Python client.
     Hvac,
 }
@@ -70,6 +69,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     run.judge(outcomes)
 }
 
+/// Runs a whole suite with programs that are built already.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_whole(suite: Suite, programs: PathBuf) -> anyhow::Result<()> {
+    run(&Arguments { suite, programs: Some(programs), patterns: Vec::new() })
+}
+
 impl Run {
     fn new(arguments: &Arguments) -> anyhow::Result<Self> {
         let name = match arguments.suite {
@@ -77,14 +84,7 @@ impl Run {
         };
         let folder = step::root().join("target/conformance").join(name);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let programs = match &arguments.programs {
-            Some(folder) => folder.canonicalize().with_context(|| folder.display().to_string())?,
-            None => {
-                step::build_programs()?;
-                let here = std::env::current_exe().context("the path of xtask")?;
-                here.parent().context("xtask lies in a folder")?.to_owned()
-            }
-        };
+        let programs = step::programs(arguments.programs.as_deref())?;
         Ok(Self { name, folder, programs, patterns: arguments.patterns.clone() })
     }
 

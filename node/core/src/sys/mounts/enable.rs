@@ -2,6 +2,7 @@
 
 use conclave_mount::Class;
 use conclave_mount::fields::{Flag, Object, TextMap};
+use conclave_mount::{BodyFields, word};
 use serde::Deserialize;
 
 use super::tune::Tuning;
@@ -69,6 +70,15 @@ fn kind(asked: &str) -> Result<(&str, Implied), Error> {
         other => Ok((other, None)),
     }
 }
+
+pub(in crate::sys) const ENABLE: BodyFields = BodyFields::of::<Body>(&[
+    word("type", "Which engine or method.").required(),
+    word("description", "For a reader."),
+    word("config", "Settings, as in `tune`."),
+    word("options", "Settings of this type of mount: texts by name."),
+    word("local", "Changes nothing: a cluster has no replicas."),
+    word("seal_wrap", "Changes nothing: everything is sealed."),
+]);
 
 #[derive(Deserialize)]
 struct Body {

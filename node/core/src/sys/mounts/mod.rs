@@ -14,9 +14,9 @@ use crate::routes::Ask;
 use crate::{Error, Response};
 
 pub(super) use disable::disable;
-pub(super) use enable::enable;
-pub(super) use remount::{remount, status};
-pub(super) use tune::{read as read_tuning, write as tune};
+pub(super) use enable::{ENABLE, enable};
+pub(super) use remount::{REMOUNT, remount, status};
+pub(super) use tune::{TUNING, read as read_tuning, write as tune};
 pub(super) use ui::{all as ui_all, one as ui_one};
 use view::MountView;
 

@@ -1,6 +1,7 @@
 //! Moving a mount to another path: one row changes, whatever is in it.
 
 use conclave_mount::fields::Object;
+use conclave_mount::{BodyFields, word};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -58,6 +59,11 @@ fn with_slash(path: Option<String>, field: &str) -> Result<String, Error> {
     }
     Ok([path, "/"].concat())
 }
+
+pub(in crate::sys) const REMOUNT: BodyFields = BodyFields::of::<Body>(&[
+    word("from", "Where the mount is.").required(),
+    word("to", "Where it is to be.").required(),
+]);
 
 #[derive(Deserialize)]
 struct Body {

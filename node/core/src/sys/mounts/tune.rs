@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use conclave_mount::fields::{DurationMs, Flag, Object, TextList, TextMap, Whole, present};
-use serde::{Deserialize, Serialize};
+use conclave_mount::{BodyFields, word};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::view::LockOutView;
 use super::{not_mounted, path};
@@ -12,10 +15,31 @@ use crate::mounts::MountRecord;
 use crate::routes::Ask;
 use crate::{Error, Response};
 
+pub(in crate::sys) const TUNING: BodyFields = BodyFields::of::<Tuning>(&[
+    word("default_lease_ttl", "How long what is handed out lives where nobody says."),
+    word("max_lease_ttl", "How long it lives at the most."),
+    word(
+        "listing_visibility",
+        "`unauth` shows the mount to everybody, `hidden` to those with rights in it.",
+    ),
+    word("audit_non_hmac_request_keys", "Fields of requests that audit logs show in clear."),
+    word("audit_non_hmac_response_keys", "Fields of answers that audit logs show in clear."),
+    word("passthrough_request_headers", "Headers that the mount is shown."),
+    word("allowed_response_headers", "Headers that the mount may answer with."),
+    word("token_type", "Which tokens a login yields where the user or role does not say."),
+    word("user_lockout_config", "When failed logins lock a name out."),
+    word("force_no_cache", "Changes nothing: nothing is cached."),
+    word("plugin_name", "Changes nothing: there are no plugins."),
+    word("description", "For a reader."),
+    word("options", "Settings of this type of mount: texts by name."),
+]);
+
 /// Settings that a mount can be enabled with and tuned to. What is absent stays as it is.
 #[derive(Default, Deserialize)]
 pub(super) struct Tuning {
+    #[serde(default, deserialize_with = "lifetime")]
     default_lease_ttl: Option<DurationMs>,
+    #[serde(default, deserialize_with = "lifetime")]
     max_lease_ttl: Option<DurationMs>,
     listing_visibility: Option<String>,
     audit_non_hmac_request_keys: Option<TextList>,
@@ -72,6 +96,17 @@ impl Tuning {
             ));
         }
         Ok(())
+    }
+}
+
+/// A lifetime of tokens and leases. Vault's Go client sends an empty text for one that its caller
+/// left out, and `system` for the default.
+fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DurationMs>, D::Error> {
+    match Option::<Value>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) if text == "system" => Ok(Some(DurationMs(0))),
+        Some(value) => DurationMs::deserialize(value).map(Some).map_err(D::Error::custom),
     }
 }
 

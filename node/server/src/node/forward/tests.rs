@@ -23,11 +23,11 @@ fn request() -> Request {
         client: Some([192, 0, 2, 7].into()),
         headers: BTreeMap::from([("x-team".to_owned(), vec!["a".to_owned(), "b".to_owned()])]),
         forwarded_from: String::new(),
-        idempotency: Some(Idempotency {
+        idempotency: Some(Idempotency::Numbered(RequestNumber {
             session: Bytes::from_static(b"session"),
             sequence: 9,
             low_water: 4,
-        }),
+        })),
         read_level: ReadLevel::AtRevision(77),
         time_limit: Duration::from_millis(1234),
     }
@@ -52,6 +52,18 @@ fn a_request_crosses_whole() {
     assert_eq!(came.idempotency, sent.idempotency);
     assert_eq!(came.headers, sent.headers);
     assert_eq!((came.read_level, came.time_limit), (sent.read_level, sent.time_limit));
+}
+
+#[test]
+fn a_key_crosses_and_means_nothing_to_older_versions() {
+    let keyed = Some(Idempotency::Keyed(IdempotencyKey::new("k-1").expect("it is a key")));
+    let sent = Request { idempotency: keyed.clone(), ..request() };
+    assert_eq!(cross(&sent).idempotency, keyed);
+    let tag = into_wire(&sent).idempotency;
+    assert_eq!(tag, Some(v1::RequestTag::default()), "a session that nobody has");
+
+    let bad = v1::ForwardedRequest { idempotency_key: "a b".to_owned(), ..into_wire(&sent) };
+    assert!(from_wire(bad).is_err());
 }
 
 #[test]

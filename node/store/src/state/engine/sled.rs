@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::sled_files::SledFiles;
@@ -20,6 +21,8 @@ pub struct SledEngine {
     watch: SledWatch,
     /// One batch at a time, see [`SledWatch`].
     turn: Mutex<()>,
+    /// Set by the first page that sled's own checksum refuses.
+    corrupted: AtomicBool,
 }
 
 impl SledEngine {
@@ -42,7 +45,7 @@ impl SledEngine {
                     let watch = SledWatch::start(PATIENCE, end_process)
                         .map_err(|error| EngineError(error.to_string()))?;
                     let (files, turn) = (SledFiles::new(path), Mutex::default());
-                    return Ok(Self { db, files, watch, turn });
+                    return Ok(Self { db, files, watch, turn, corrupted: AtomicBool::new(false) });
                 }
                 // Whoever held the files a moment ago, or a child it is just starting, still has
                 // sled's lock; that the directory is ours the data directory's own lock says.
@@ -67,9 +70,16 @@ impl SledEngine {
     fn touch(&self, key: &[u8], bytes: &mut usize) -> Result<(), EngineError> {
         while *bytes >= TOUCH_BYTES {
             *bytes -= TOUCH_BYTES;
-            self.db.get(key).map_err(|error| failure(&error))?;
+            self.db.get(key).map_err(|error| self.failure(&error))?;
         }
         Ok(())
+    }
+
+    fn failure(&self, error: &sled::Error) -> EngineError {
+        if matches!(error, sled::Error::Corruption { .. }) {
+            self.corrupted.store(true, Ordering::Release);
+        }
+        failure(error)
     }
 }
 
@@ -79,7 +89,7 @@ fn is_locked(error: &sled::Error) -> bool {
 
 impl StateEngine for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let Some(value) = self.db.get(key).map_err(|error| failure(&error))? else {
+        let Some(value) = self.db.get(key).map_err(|error| self.failure(&error))? else {
             return Ok(None);
         };
         self.touch(key, &mut value.len())?;
@@ -97,7 +107,7 @@ impl StateEngine for SledEngine {
         }
         let pair = |pair: sled::Result<(sled::IVec, sled::IVec)>| match pair {
             Ok((key, value)) => Ok((key.to_vec(), value.to_vec())),
-            Err(error) => Err(failure(&error)),
+            Err(error) => Err(self.failure(&error)),
         };
         let pairs: Vec<_> =
             self.db.range(from..to).take(limit).map(pair).collect::<Result<_, _>>()?;
@@ -126,15 +136,15 @@ impl StateEngine for SledEngine {
         }
         let _turn = self.turn.lock().expect("sled's panics end the process");
         let _writing = self.watch.writing();
-        self.db.apply_batch(batch).map_err(|error| failure(&error))?;
+        self.db.apply_batch(batch).map_err(|error| self.failure(&error))?;
         // Before the next batch sled's pool is idle again.
-        self.db.flush().map_err(|error| failure(&error))?;
+        self.db.flush().map_err(|error| self.failure(&error))?;
         touches.into_iter().try_for_each(|(key, mut bytes)| self.touch(&key, &mut bytes))
     }
 
     fn flush(&self) -> Result<(), EngineError> {
         let _writing = self.watch.writing();
-        self.db.flush().map(|_| ()).map_err(|error| failure(&error))
+        self.db.flush().map(|_| ()).map_err(|error| self.failure(&error))
     }
 
     fn verify(&self, bytes_max: usize) -> Result<Verified, EngineError> {
@@ -143,9 +153,13 @@ impl StateEngine for SledEngine {
         verified.map_err(|error| EngineError(error.to_string()))
     }
 
+    fn is_corrupted(&self) -> bool {
+        self.corrupted.load(Ordering::Acquire)
+    }
+
     fn clear(&self) -> Result<(), EngineError> {
         let _writing = self.watch.writing();
-        self.db.clear().map_err(|error| failure(&error))
+        self.db.clear().map_err(|error| self.failure(&error))
     }
 
     fn size_bytes(&self) -> u64 {

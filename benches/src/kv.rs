@@ -167,7 +167,7 @@ struct One {
 
 impl Work for One {
     async fn once(&mut self, turn: usize) -> anyhow::Result<()> {
-        let path = format!("secret/data/app-{}/settings", turn % self.secrets);
+        let path = format!("secret/data/apps/{}/settings", turn % self.secrets);
         let (status, _) = match self.kind {
             Kind::Read => self.connection.send("GET", &path, Bytes::new()).await?,
             Kind::Write => self.connection.send("PUT", &path, self.body.clone()).await?,
@@ -180,7 +180,7 @@ impl Work for One {
 /// A policy of 20 rules, and a service token with it and `default`.
 async fn make_token(root: &Http) -> anyhow::Result<String> {
     let mut rules = vec![
-        r#"path "secret/data/app-+/settings" { capabilities = ["create", "read", "update"] }"#
+        r#"path "secret/data/apps/+/settings" { capabilities = ["create", "read", "update"] }"#
             .to_owned(),
     ];
     for number in 1..20 {

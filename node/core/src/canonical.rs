@@ -46,7 +46,7 @@ fn fold(path: &str) -> Cow<'_, str> {
     path.into()
 }
 
-/// Policies, and headers of requests.
+/// Policies, and headers of requests. Their handlers rely on it.
 const FOLDED_BELOW: [&str; 3] =
     ["sys/policy/", "sys/policies/acl/", "sys/config/auditing/request-headers/"];
 

@@ -92,7 +92,7 @@ impl Core {
     pub fn reads_anywhere(&self, request: &Request) -> bool {
         let (operation, path) = (request.operation, &request.path);
         let Ok(path) = CanonicalPath::new(path, operation) else { return false };
-        matches!(operation, Operation::Read | Operation::List | Operation::Scan)
+        operation.reads()
             && self.access_to(&path, operation) == Access::Read
             && match self.mounts.current().route(&path, operation, &self.engines) {
                 Ok(target) => target.reads_anywhere(),

@@ -27,7 +27,7 @@ use conclave_barrier::{Barrier, CommitOutcome, HashPurpose, RequestTag};
 use crate::canonical::CanonicalPath;
 use crate::mounts::Target;
 use crate::request::RequestNumber;
-use crate::{Error, ErrorCode, Idempotency, Operation, Request, Response, Token, errors, reply};
+use crate::{Error, ErrorCode, Idempotency, Request, Response, Token, errors, reply};
 
 type Answer = Result<Response, Error>;
 
@@ -76,7 +76,7 @@ pub(crate) fn check(request: &Request) -> Result<(), Error> {
         Some(Idempotency::Numbered(id)) if id.low_water > id.sequence => Err(Error::invalid(
             "the request id's low-water mark is above its number; number requests upwards",
         )),
-        Some(Idempotency::Keyed(_)) if request.token.is_none() && may_write(request) => {
+        Some(Idempotency::Keyed(_)) if request.token.is_none() && !request.operation.reads() => {
             Err(Error::invalid(
                 "an Idempotency-Key is kept for a token, and none was sent; leave the key out",
             ))
@@ -89,7 +89,7 @@ pub(crate) fn check(request: &Request) -> Result<(), Error> {
 pub(crate) fn check_target(request: &Request, target: &Target) -> Result<(), Error> {
     match (&request.idempotency, target) {
         (Some(Idempotency::Keyed(_)), Target::System { route, .. })
-            if may_write(request) && route.acts_outside() =>
+            if !request.operation.reads() && route.acts_outside() =>
         {
             Err(Error::invalid(KEY_NOT_KEPT))
         }
@@ -107,10 +107,6 @@ pub(crate) fn time_limit(request: &Request) -> Duration {
         Some(Idempotency::Keyed(_)) => request.time_limit.min(KEYED_TIME_MAX),
         _ => request.time_limit,
     }
-}
-
-fn may_write(request: &Request) -> bool {
-    matches!(request.operation, Operation::Write | Operation::Delete | Operation::Patch)
 }
 
 /// What goes into the log with the request. `None` where the client named no id, or where the
@@ -301,6 +297,7 @@ fn is_settled(code: ErrorCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Operation;
 
     /// A first run that is given up late could otherwise meet a second one after its key has ended.
     #[test]

@@ -59,6 +59,7 @@ mod rows;
 mod sweep;
 mod turns;
 mod update;
+mod uuid;
 
 // What the node asks for beside requests.
 mod cluster_secrets;

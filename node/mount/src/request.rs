@@ -48,6 +48,11 @@ impl Operation {
         }
     }
 
+    /// Whether it changes nothing of what the path holds.
+    pub const fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::List | Self::Scan)
+    }
+
     /// Whether it asks for names below a path; such a path ends in a slash.
     pub const fn lists(self) -> bool {
         matches!(self, Self::List | Self::Scan)

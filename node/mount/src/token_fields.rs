@@ -256,19 +256,17 @@ impl TokenFields {
     }
 }
 
-/// Refuses what no policy can be called. Blanks around a name are forgiven, as lists are written with
-/// them.
+/// Refuses what no policy can be called.
 ///
 /// # Errors
 /// `InvalidRequest`.
 pub fn check_policy_name(name: &str) -> Result<(), EngineError> {
-    let name = name.trim_matches(' ');
-    if name.is_empty() || (crate::path::check(name).is_ok() && name.trim() == name) {
-        return Ok(());
-    }
-    Err(EngineError::invalid(
-        "a policy's name is written as in its path: no empty part, nothing hidden or encoded in it",
-    ))
+    crate::path::check(name).map_err(|_| {
+        EngineError::invalid(
+            "a policy's name is written as in its path: no empty part, nothing hidden or encoded \
+             in it",
+        )
+    })
 }
 
 fn check_texts(field: &str, texts: &[String], count_max: usize) -> Result<(), EngineError> {

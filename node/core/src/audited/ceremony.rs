@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::trail::blocked;
 use super::{AuditPlaces, Enabled, WantedDevice};
 use crate::audit::{Audit, HashKey, MountPart, NamespacePart, Record, RequestPart, ResponsePart};
+use crate::uuid::format_uuid;
 use crate::{Core, Error};
 
 /// What a node is asked to do.
@@ -76,7 +77,7 @@ impl CeremonyTrail {
     }
 
     async fn log(devices: Devices, ports: &Ports, ceremony: Ceremony) -> Result<Self, Error> {
-        let id = uuid_text(ports.random());
+        let id = format_uuid(&ports.random());
         let trail = Self { devices, ports: ports.clone(), ceremony, id };
         let (body, readable) = shown(&trail.ceremony.request);
         let record = trail.record(&body, &readable, &[], "");
@@ -148,9 +149,4 @@ fn shown(fields: &Map<String, Value>) -> (Vec<u8>, Vec<String>) {
         false => serde_json::to_vec(fields).expect("a map of texts and values is JSON"),
     };
     (body, fields.keys().cloned().collect())
-}
-
-fn uuid_text(bytes: [u8; 16]) -> String {
-    let text = hex::encode(bytes);
-    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }

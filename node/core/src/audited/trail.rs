@@ -173,12 +173,11 @@ impl OpenTrail {
 
 /// What is said in place of an answer whose record no device takes.
 fn withheld(operation: Operation, answer: &Result<Response, Error>) -> Error {
-    let reads = matches!(operation, Operation::Read | Operation::List | Operation::Scan);
     let executed = match answer {
         Ok(_) => true,
         Err(error) => matches!(error.code, ErrorCode::OutcomeUnknown | ErrorCode::Internal),
     };
-    if reads || !executed {
+    if operation.reads() || !executed {
         return blocked();
     }
     Error::new(

@@ -187,10 +187,10 @@ impl Body {
         }
     }
 
-    /// In the one spelling that every later check sees.
+    /// In the one spelling that every later check sees; the list is read without blanks around names.
     fn policies(&self) -> Vec<String> {
         let policies = self.policies.iter().flat_map(|list| &list.0);
-        policies.map(|policy| policy.trim_matches(' ').to_lowercase()).collect()
+        policies.map(|policy| policy.to_lowercase()).collect()
     }
 
     fn no_parent(&self) -> bool {

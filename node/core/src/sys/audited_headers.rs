@@ -25,7 +25,7 @@ pub(super) fn list(ask: &mut Ask<'_>) -> Result<Response, Error> {
 }
 
 pub(super) fn read(ask: &mut Ask<'_>) -> Result<Response, Error> {
-    let (table, name) = (load(ask)?, ask.name().to_ascii_lowercase());
+    let (table, name) = (load(ask)?, ask.name().to_owned());
     let found = table.headers.iter().find(|header| header.name == name);
     let found = found.ok_or_else(|| {
         Error::invalid("could not find header in config; `request-headers` lists them")
@@ -35,7 +35,7 @@ pub(super) fn read(ask: &mut Ask<'_>) -> Result<Response, Error> {
 
 pub(super) fn write(ask: &mut Ask<'_>) -> Result<Response, Error> {
     let Object(Body { hmac }) = ask.request.parse()?;
-    let name = ask.name().to_ascii_lowercase();
+    let name = ask.name().to_owned();
     if name.len() > NAME_BYTES_MAX || !super::is_header_name(&name) {
         return Err(Error::invalid("this is no header's name; use letters, digits and hyphens"));
     }
@@ -50,7 +50,7 @@ pub(super) fn write(ask: &mut Ask<'_>) -> Result<Response, Error> {
 }
 
 pub(super) fn delete(ask: &mut Ask<'_>) -> Result<Response, Error> {
-    let (mut table, name) = (load(ask)?, ask.name().to_ascii_lowercase());
+    let (mut table, name) = (load(ask)?, ask.name().to_owned());
     table.headers.retain(|header| header.name != name);
     write_table(ask.tx, &table)?;
     Ok(Response::empty())

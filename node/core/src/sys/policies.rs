@@ -60,7 +60,7 @@ pub(super) fn read_old(ask: &mut Ask<'_>) -> Result<Response, Error> {
 }
 
 fn show(ask: &mut Ask<'_>, field: &str) -> Result<Response, Error> {
-    let name = ask.name().to_lowercase();
+    let name = ask.name().to_owned();
     if name == ROOT_POLICY {
         return Response::json(&json!({"name": name, field: ""}));
     }
@@ -152,9 +152,9 @@ pub(super) fn delete(ask: &mut Ask<'_>) -> Result<Response, Error> {
     Ok(Response::empty())
 }
 
-/// The name in the path, in lower case, unless nobody may change it.
+/// The name in the path, unless nobody may change it.
 fn changeable(ask: &Ask<'_>, verb: &str) -> Result<String, Error> {
-    let name = ask.name().to_lowercase();
+    let name = ask.name().to_owned();
     if name == ROOT_POLICY {
         return Err(Error::invalid(format!("cannot {verb} \"root\" policy")));
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::lock_out::LockOutRecord;
 use crate::mounts::MountRecord;
+use crate::uuid::format_uuid;
 
 /// A mount.
 #[derive(Serialize)]
@@ -163,19 +164,3 @@ pub(super) const TOKEN: BuiltIn = BuiltIn {
     accessor: "auth_token_00000001",
     description: "token based credentials",
 };
-
-/// 8-4-4-4-12, as clients expect ids to look.
-fn format_uuid(id: &[u8; 16]) -> String {
-    let text = hex::encode(id);
-    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_look_like_uuids() {
-        assert_eq!(format_uuid(&[0xab; 16]), "abababab-abab-abab-abab-abababababab");
-    }
-}
